@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-2.0
+# Everything is done by the Python package in host/; this names the targets.
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+# These may be given on the command line or in the environment.
+export KSRC ACCEL SMP MEM LIMIT N
+
+TARGETS := run test lint shell storm kernel where series apply clean
+
+.PHONY: help python $(TARGETS)
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
+	@echo
+	@echo '  Variables: KSRC= a kernel tree or tarball of your own, SMP= CPUs of the guest,'
+	@echo '  MEM= its memory, ACCEL= kvm or tcg, LIMIT= seconds until a guest is killed.'
+
+run: ## build a patched kernel, boot it, show what it saves
+test: ## everything that must hold; ends with "N passed, N failed"
+lint: ## rustfmt, clippy, rustdoc, checkpatch, shellcheck and ruff
+shell: ## a shell in the booted kernel
+storm: ## one storm with SMP= CPUs (255) and N= processes (SMP)
+kernel: ## build the kernel, its modules and the selftests, and no more
+where: ## where things are, as KEY=VALUE lines
+series: ## write the series for git am to out/series/
+apply: ## put the series onto the tree KSRC=, in place
+clean: ## remove what was built (not what was downloaded)
+
+$(TARGETS): python
+	@PYTHONDONTWRITEBYTECODE=1 python3 -m host $@
+
+# A fresh Debian has no Python.
+python:
+	@command -v python3 > /dev/null || \
+		{ [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq python3 > /dev/null; } || \
+		{ echo 'python3 is missing. As root: apt-get install python3' >&2; exit 1; }

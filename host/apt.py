@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Debian's packages: what is missing, and the kernel source."""
+
+import os
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+
+from .util import CACHE, Failure, log_file, output_of, run, say
+
+
+# Signs all of Debian's suites; each Debian has it.
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+
+
+def have_apt():
+    return output_of(["apt-get", "--version"]) is not None
+
+
+def version_of(text):
+    """The first dotted number in a text, as a tuple."""
+    match = re.search(r"(\d+(?:\.\d+)+)", text or "")
+    return tuple(map(int, match[1].split("."))) if match else ()
+
+
+def candidate(package):
+    """The version of a package that could be installed, as a tuple; () if there is none."""
+    text = output_of(["apt-cache", "policy", package], env=os.environ | {"LC_ALL": "C"}) or ""
+    match = re.search(r"Candidate: (?:\d+:)?(\S+)", text)
+    return version_of(match[1]) if match else ()
+
+
+_updated = False
+
+
+def update():
+    """Refreshes the package lists, once."""
+    global _updated
+    if not _updated:
+        run(["apt-get", "update"], log=log_file("apt-update.log"), what="apt-get update", check=False)
+        _updated = True
+
+
+def install(packages):
+    """Installs packages, or says which ones to install."""
+    packages = sorted(packages)
+    command = f"apt-get install --no-install-recommends {' '.join(packages)}"
+    if not have_apt():
+        raise Failure(f"These are missing: {', '.join(packages)} (by their Debian names). Please install them.")
+    if os.geteuid() != 0:
+        raise Failure(f"Some programs are missing. As root, please run:\n\n  {command}\n")
+    say(f"Installing {' '.join(packages)}")
+    log = log_file("apt-install.log")
+    run(
+        ["apt-get", "install", "-y", "--no-install-recommends", *packages],
+        log=log,
+        what="Installing packages",
+        progress=True,
+        env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"},
+    )
+
+
+def archive():
+    """The address of Debian's archive that this machine uses, or None."""
+    lines = output_of(["apt-get", "indextargets", "--format", "$(ORIGIN)|$(LABEL)|$(SITE)"])
+    for line in (lines or "").splitlines():
+        origin, label, site = line.split("|")
+        if origin == label == "Debian":
+            return site
+    return None
+
+
+class Suites:
+    """The package lists of some of Debian's suites, apart from the ones of this machine."""
+
+    def __init__(self, suites):
+        update()
+        site = archive()
+        if not site:
+            raise Failure(
+                "This is no Debian machine with package lists, so the kernel source cannot be fetched.\n"
+                "Please name one: KSRC=/path/to/linux (a tree or a tarball)."
+            )
+        self.folder = CACHE / "apt"
+        for name in ("lists/partial", "cache/archives/partial"):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        sources = self.folder / "sources.list"
+        sources.write_text("".join(f"deb [signed-by={KEYRING}] {site} {suite} main\n" for suite in suites))
+        # A configuration of the machine may clean its cache after an update: not this one.
+        self.config = self.folder / "apt.conf"
+        self.config.write_text(
+            f'Dir::Etc::sourcelist "{sources}";\n'
+            'Dir::Etc::sourceparts "/dev/null";\n'
+            f'Dir::State::lists "{self.folder}/lists";\n'
+            f'Dir::Cache "{self.folder}/cache";\n'
+            f'APT::Architecture "{(output_of(["dpkg", "--print-architecture"]) or "amd64").strip()}";\n'
+            "#clear APT::Update::Post-Invoke;\n"
+            "#clear APT::Update::Post-Invoke-Success;\n"
+            'APT::Sandbox::User "";\n'
+            'Acquire::Languages "none";\n'
+            'Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";\n'
+        )
+        self.env = os.environ | {"APT_CONFIG": str(self.config), "LC_ALL": "C"}
+
+    def update(self):
+        log = log_file("apt-suites.log")
+        if run(["apt-get", "update"], log=log, what="Reading the package lists", env=self.env, check=False):
+            raise Failure(
+                f"The package lists could not be read (no network?); the log is {log}.\n"
+                "A kernel of your own can be named with KSRC=/path/to/linux."
+            )
+
+    def versions(self, pattern):
+        """All versions of all packages whose name matches, as {name: [version]}."""
+        text = subprocess.run(
+            ["apt-cache", "madison", *self._names(pattern)], env=self.env, capture_output=True, text=True, check=False
+        ).stdout
+        found = {}
+        for line in text.splitlines():
+            name, version, _ = (part.strip() for part in line.split("|", 2))
+            found.setdefault(name, []).append(version)
+        return found
+
+    def _names(self, pattern):
+        text = output_of(["apt-cache", "pkgnames"], env=self.env) or ""
+        return [name for name in text.split() if re.fullmatch(pattern, name)]
+
+    def download(self, name, version):
+        """The .deb file of a package, in a temporary folder that the caller removes."""
+        folder = Path(tempfile.mkdtemp(dir=self.folder))
+        run(
+            ["apt-get", "download", f"{name}={version}"],
+            log=log_file("apt-download.log"),
+            what=f"Downloading {name} {version}",
+            env=self.env,
+            cwd=folder,
+        )
+        return next(folder.glob("*.deb"))

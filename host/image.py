@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The guest's file system: an initramfs of this machine's programs, the modules and the selftests."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+from . import tools
+from .util import TOP, Failure, output_of
+
+# busybox gives all other commands, but these are the real ones.
+PROGRAMS = ("kmod", "bash", "perf")
+KMOD_NAMES = ("modprobe", "insmod", "rmmod", "lsmod", "modinfo", "depmod")
+
+
+class Image:
+    """A list of files, as usr/gen_init_cpio of the kernel reads it."""
+
+    def __init__(self):
+        self.entries = {}
+
+    def folder(self, place):
+        place = Path(place)
+        for parent in [*reversed(place.parents), place]:
+            if str(parent) != "/":
+                self.entries.setdefault(str(parent), f"dir {parent} 0755 0 0")
+
+    def file(self, place, source):
+        place, source = Path(place), Path(source)
+        self.folder(place.parent)
+        mode = 0o755 if os.access(source, os.X_OK) else 0o644
+        self.entries[str(place)] = f"file {place} {source.resolve()} {mode:04o} 0 0"
+
+    def link(self, place, to):
+        place = Path(place)
+        self.folder(place.parent)
+        self.entries.setdefault(str(place), f"slink {place} {to} 0777 0 0")
+
+    def program(self, place, source):
+        """A program with the libraries that it needs."""
+        self.file(place, source)
+        listed = output_of(["ldd", source]) or ""
+        for library in re.findall(r"(/\S+) \(0x", listed):
+            self.file(library, library)
+
+    def tree(self, place, source):
+        for path in sorted(Path(source).rglob("*")):
+            if path.is_file():
+                self.program(Path(place) / path.relative_to(source), path)
+            elif path.is_dir():
+                self.folder(Path(place) / path.relative_to(source))
+
+
+def build(kernel):
+    """Writes the initramfs for a kernel that was built and staged. Returns its path."""
+    image = Image()
+    for name in ("bin", "dev", "proc", "sys", "tmp", "root"):
+        image.folder(f"/{name}")
+    for name in ("/sbin", "/usr/bin", "/usr/sbin"):
+        image.link(name, "/bin")
+    image.entries["/dev/console"] = "nod /dev/console 0600 0 0 c 5 1"
+
+    busybox = tools.which("busybox")
+    image.program("/bin/busybox", busybox)
+    for program in PROGRAMS:
+        path = tools.which(program)
+        if path:
+            image.program(f"/bin/{program}", path)
+    for name in KMOD_NAMES:
+        image.link(f"/bin/{name}", "kmod")
+    for name in (output_of([busybox, "--list"]) or "").split():
+        if f"/bin/{name}" not in image.entries:
+            image.link(f"/bin/{name}", "busybox")
+
+    image.file("/init", TOP / "vm/init")
+    image.tree("/job", TOP / "vm/job")
+    image.tree("/lib/modules", kernel.staging / "lib/modules")
+    image.tree("/selftests", kernel.staging / "selftests")
+
+    listing = kernel.folder / "initramfs.list"
+    listing.write_text("\n".join(image.entries.values()) + "\n")
+    target = kernel.folder / "initramfs.cpio"
+    with open(target, "wb") as out:
+        result = subprocess.run(
+            [kernel.folder / "usr/gen_init_cpio", listing], stdout=out, stderr=subprocess.PIPE, text=True, check=False
+        )
+    if result.returncode:
+        raise Failure(f"The initramfs could not be written: {result.stderr.strip()}")
+    return target

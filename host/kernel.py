@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Configures and builds kernels, each in a folder of its own that is kept."""
+
+import hashlib
+import re
+import shutil
+from pathlib import Path
+
+from . import tools
+from .util import CACHE, TOP, Failure, jobs, log_file, run, say, write_if_changed
+
+CONFIG = TOP / "vm/kernel.config"
+
+# Kernels that differ from the usual one: what they set, and what they unset.
+VARIANTS = {
+    "": "",
+    # The kernel decompresses modules in one format only.
+    "xz": "# CONFIG_MODULE_COMPRESS_ZSTD is not set\nCONFIG_MODULE_COMPRESS_XZ=y\n",
+    # Without us, and without Rust.
+    "off": "".join(
+        f"# CONFIG_{name} is not set\n"
+        for name in ("RUST", "RUST_KERNEL_DOCTESTS", "MODULE_DEDUP", "MODULE_DEDUP_KUNIT_TEST")
+    ),
+}
+
+
+class Kernel:
+    """One source tree and one configuration, and what is built from them."""
+
+    def __init__(self, toolchain, source, variant=""):
+        self.toolchain = toolchain
+        self.source = Path(source)
+        self.variant = variant
+        name = self.source.name + (f"-{variant}" if variant else "")
+        self.folder = CACHE / "build" / name
+        self.name = name
+
+    @property
+    def vmlinux(self):
+        return self.folder / "vmlinux"
+
+    @property
+    def staging(self):
+        """What goes into the guest: modules and selftests."""
+        return self.folder.with_name(self.folder.name + ".root")
+
+    @property
+    def release(self):
+        return (self.folder / "include/config/kernel.release").read_text().strip()
+
+    def make(self, *targets, what, progress=True, check=True, log=None, env=None):
+        command = ["make", "-C", self.source, f"O={self.folder}", f"-j{jobs()}", *self.toolchain.variables, *targets]
+        return run(
+            [str(word) for word in command],
+            log=log or log_file(f"build-{self.name}.log"),
+            what=what,
+            progress=progress,
+            check=check,
+            env=self.toolchain.env | (env or {}),
+        )
+
+    def fragment(self):
+        """The configuration that is asked for, as lines: {symbol: line}."""
+        lines = {}
+        for line in (CONFIG.read_text() + VARIANTS[self.variant]).splitlines():
+            match = re.match(r"(?:# )?(CONFIG_\w+)[= ]", line)
+            if match:
+                lines[match[1]] = line
+        return lines
+
+    def configure(self):
+        """Writes .config, if what is asked for has changed. Fails if the kernel does not take it."""
+        wanted = self.fragment()
+        text = "\n".join(wanted.values()) + "\n"
+        tools = hashlib.sha256(" ".join(self.toolchain.variables).encode()).hexdigest()
+        seed = self.folder / "module-dedup.config"
+        stamp = f"{text}# {tools}\n".encode()
+        kconfig = self.source / "kernel/module/Kconfig.dedup"
+        stamp += kconfig.read_bytes() if kconfig.is_file() else b""
+        if (self.folder / ".config").is_file() and seed.is_file() and seed.read_bytes() == stamp:
+            return
+        if self.variant == "xz" and not self.folder.is_dir():
+            # Most of it is the same: begin with a copy.
+            base = Kernel(self.toolchain, self.source).folder
+            if base.is_dir():
+                shutil.copytree(base, self.folder, symlinks=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        fragment = self.folder / "module-dedup.fragment"
+        fragment.write_text(text)
+        seed.unlink(missing_ok=True)
+        self.make(f"KCONFIG_ALLCONFIG={fragment}", "allnoconfig", what="Configuring the kernel", progress=False)
+        got = (self.folder / ".config").read_text().splitlines()
+        dedup = kconfig.is_file()
+        lost = [
+            line
+            for line in wanted.values()
+            if line not in got and not line.endswith("is not set") and (dedup or "DEDUP" not in line)
+        ]
+        if lost:
+            raise Failure(f"Linux in {self.source} cannot be configured with {' '.join(lost)}")
+        seed.write_bytes(stamp)
+
+    def build(self):
+        """Builds the kernel and its modules. With clippy, which is as quick, and checks our code."""
+        self.configure()
+        first = "" if self.vmlinux.exists() else ", about ten minutes the first time"
+        say(f"Building the kernel {self.name}{first}")
+        self.make("CLIPPY=1", "vmlinux", "modules", what="Building")
+        return self
+
+    def stage(self):
+        """Installs the modules, and the selftests built against this kernel, for the guest."""
+        root = self.staging
+        selftests = root / "selftests"
+        log = log_file(f"selftests-{self.name}.log")
+        say("Building the selftests")
+        self.make(
+            f"INSTALL_MOD_PATH={root}", "modules_install", what="Installing the modules", progress=False, log=log
+        )
+        self.make("headers", what="Installing the headers", progress=False, log=log)
+        output = self.folder / "kselftest"
+        run(
+            [
+                *("make", "-C", str(self.source / "tools/testing/selftests"), "TARGETS=module", "FORCE_TARGETS=1"),
+                *(f"O={output}", f"KDIR={self.folder}", f"INSTALL_PATH={selftests}", "install"),
+                *(f"KHDR_INCLUDES=-isystem {self.folder}/usr/include", *self.toolchain.variables),
+            ],
+            log=log,
+            what="Building the selftests",
+            env=self.toolchain.env,
+        )
+        modules = root / "lib/modules" / self.release
+        extra = modules / "extra"
+        for module in (selftests / "module/test_modules").glob("*.ko"):
+            write_if_changed(extra / module.name, module.read_bytes())
+        run([tools.which("depmod"), "-b", str(root), self.release], log=log, what="depmod")
+        return self

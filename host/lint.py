@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The house rules of the kernel, and that nothing changes when the option is off."""
+
+import re
+import subprocess
+import sys
+
+from . import series, source, tap
+from .kernel import Kernel
+from .util import CACHE, TOP, Failure, log_file, run, say
+
+
+def files(*suffixes, under=("rust", "kernel", "include", "tools", "vm", ".ci", "host")):
+    """Our files with one of these suffixes."""
+    return [
+        path
+        for folder in under
+        for path in sorted((TOP / folder).rglob("*"))
+        if path.is_file() and path.suffix in suffixes and not series.ignored(path) and not path.name.endswith(".mod.c")
+    ]
+
+
+def is_script(path):
+    with open(path, "rb") as handle:
+        return re.match(rb"#!.*\b(sh|bash)\n", handle.readline()) is not None
+
+
+def ruff():
+    """ruff, installed for us alone if it is not there."""
+    folder = CACHE / "ruff"
+    program = folder / "bin/ruff"
+    if not program.is_file():
+        say("Installing ruff")
+        command = [sys.executable, "-m", "pip", "install", "-q", "--target", str(folder), "ruff"]
+        try:
+            run(command, log=log_file("pip.log"), what="Installing ruff")
+        except Failure as failure:
+            raise Failure(f"{failure}\n(Debian's package for pip is python3-pip.)") from failure
+    return program
+
+
+def attempt(name, command, log, **kwargs):
+    """One check: passed if the command succeeds. Says where to look if not."""
+    try:
+        run([str(word) for word in command], log=log, what=name, **kwargs)
+    except Failure as failure:
+        say(str(failure))
+        return name, tap.FAILED
+    return name, tap.PASSED
+
+
+def rustdoc(kernel, log):
+    """make rustdoc, which prints warnings of all the kernel: ours must not be among them."""
+    name = "rustdoc"
+    if kernel.make("rustdoc", what="Building the Rust documentation", log=log, check=False):
+        say(f"make rustdoc failed: {log}")
+        return name, tap.FAILED
+    ours = [series.target(path) for path in files(".rs")] + ["rust/kernel/sync/completion.rs"]
+    text = log.read_text(errors="replace")
+    wrong = [line for line in text.splitlines() if "-->" in line and any(place in line for place in ours)]
+    if wrong:
+        say("rustdoc warns about\n" + "\n".join(wrong) + f"\nThe whole log: {log}")
+    return name, tap.FAILED if wrong else tap.PASSED
+
+
+def checks(kernel):
+    """Runs all of them; yields nothing until all are done."""
+    tree = kernel.source
+    tools = kernel.toolchain
+    patches = series.generate(source.trees(tools)[0])
+    checkpatch = tree / "scripts/checkpatch.pl"
+    results = [
+        attempt(
+            "rustfmt",
+            [tools.tool("rustfmt"), "--check", "--edition=2021", f"--config-path={tree}/.rustfmt.toml", *rust_roots()],
+            log_file("rustfmt.log"),
+        ),
+        # The kernel is built by clippy, with warnings as errors; it would not be here otherwise.
+        ("clippy", tap.PASSED if kernel.vmlinux.is_file() else tap.FAILED),
+        rustdoc(kernel, log_file("rustdoc.log")),
+    ]
+    results += [
+        attempt(
+            f"checkpatch {patch.name}",
+            # MAINTAINERS names these places already.
+            [checkpatch, "--strict", "--no-signoff", "--no-summary", "--ignore", "FILE_PATH_CHANGES", patch],
+            log_file(f"checkpatch-{patch.name}.log"),
+            cwd=tree,
+        )
+        for patch in patches
+    ]
+    scripts = [path for path in files("", ".sh") if is_script(path)]
+    results += [
+        attempt("shellcheck", ["shellcheck", *scripts], log_file("shellcheck.log"), cwd=TOP),
+        attempt("ruff check", [ruff(), "check", "--no-cache", TOP], log_file("ruff.log")),
+        attempt("ruff format", [ruff(), "format", "--no-cache", "--check", TOP], log_file("ruff-format.log")),
+    ]
+    return results
+
+
+def rust_roots():
+    """Our Rust files that no other of ours brings in as a module."""
+    return [path for path in files(".rs") if not path.with_suffix("").parent.with_suffix(".rs").is_file()]
+
+
+def disassembly(path):
+    """What runs in an object file: its code with what it refers to, without addresses of other sections."""
+    text = subprocess.run(
+        ["objdump", "-dr", "--no-show-raw-insn", path], capture_output=True, text=True, check=True
+    ).stdout
+    return text.split("\n", 3)[3]
+
+
+def disabled(kernel):
+    """With CONFIG_MODULE_DEDUP=n the loader is the stock one, instruction by instruction."""
+    stock, patched = source.trees(kernel.toolchain)
+    kernels = [Kernel(kernel.toolchain, tree, "off") for tree in (stock, patched)]
+    for one in kernels:
+        one.configure()
+        try:
+            one.make("kernel/module/", what=f"Building the module loader of {one.name}")
+        except Failure as failure:
+            say(str(failure))
+            return [(f"{one.source.name} builds", tap.FAILED)]
+    results = [("builds", tap.PASSED)]
+    for name in ("main.o", "stats.o", "kmod.o"):
+        texts = [disassembly(one.folder / "kernel/module" / name) for one in kernels]
+        results.append((f"{name} is what stock has", tap.PASSED if texts[0] == texts[1] else tap.FAILED))
+    members = [
+        subprocess.run(["ar", "t", one.folder / "kernel/module/built-in.a"], capture_output=True, check=True).stdout
+        for one in kernels
+    ]
+    results.append(("no other object is linked", tap.PASSED if members[0] == members[1] else tap.FAILED))
+    return results

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The kernel source: Debian's newest, or the user's own."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from . import apt, series
+from .util import CACHE, Failure, log_file, run, say
+
+SRC = CACHE / "src"
+# Where Debian has newer kernels than its stable release; the last has them first.
+SUITES = ("trixie-backports", "sid")
+
+
+def debian_source(wanted=None):
+    """The tree of Debian's newest kernel source that we have patches for; fetched once.
+
+    Debian moves on: if none of our versions is left, it is the newest there is.
+    """
+    known = sorted(SRC.glob("debian-*"), key=lambda path: apt.version_of(path.name)) if SRC.is_dir() else []
+    known = [path for path in known if not path.name.endswith(".part") and fits(path, wanted)]
+    if known:
+        return known[-1]
+
+    suites = apt.Suites(SUITES)
+    suites.update()
+    found = [
+        (apt.version_of(version), name, version)
+        for name, versions in suites.versions(r"linux-source-\d+\.\d+").items()
+        for version in versions
+    ]
+    if not found:
+        raise Failure("Debian's package lists have no kernel source. Please name one: KSRC=/path/to/linux")
+    ours = [entry for entry in found if entry[0][:2] in series.supported()]
+    if wanted:
+        ours = [entry for entry in ours if entry[0][:2] == wanted]
+        if not ours:
+            raise Failure(f"Debian's package lists have no Linux {series.text_of(wanted)}.")
+    _, name, version = max(ours or found)
+    tree = SRC / f"debian-{version.split('-')[0]}"
+    say(f"Fetching Linux {version.split('-')[0]} (Debian's {name}, 170 MB)")
+    package = suites.download(name, version)
+    try:
+        part = fresh_folder(tree.with_name(tree.name + ".part"))
+        archive = f"./usr/src/{name}.tar.xz"
+        say("Unpacking it")
+        pipe = 'set -o pipefail; dpkg-deb --fsys-tarfile "$0" | tar xO "$1" | xz -dT0 | tar x --strip-components=1 -C "$2"'
+        run(
+            ["bash", "-c", pipe, str(package), archive, str(part)], log=log_file("unpack.log"), what="Unpacking the source"
+        )
+        part.rename(tree)
+    finally:
+        shutil.rmtree(package.parent, ignore_errors=True)
+    return tree
+
+
+def fits(tree, wanted):
+    version = series.kernel_version(tree)
+    return version and (version[:2] == wanted if wanted else version[:2] in series.supported())
+
+
+def fresh_folder(path):
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(parents=True)
+    return path
+
+
+def own_source(given, toolchain):
+    """A copy of a tree or a tarball of the user's, which itself is left alone."""
+    given = Path(given).expanduser().resolve()
+    if not given.exists():
+        raise Failure(f"KSRC={given} does not exist.")
+    tree = SRC / f"own-{hashlib.sha256(str(given).encode()).hexdigest()[:12]}"
+    if given.is_dir():
+        series.check_version(given)
+        say(f"Copying {given}")
+        tree.mkdir(parents=True, exist_ok=True)
+        run(
+            ["rsync", "-a", "--delete", "--exclude=/.git", f"{given}/", f"{tree}/"],
+            log=log_file("copy.log"),
+            what=f"Copying {given}",
+        )
+        if (tree / ".config").exists() or (tree / "include/config").exists():
+            run(
+                ["make", "-C", str(tree), "mrproper"],
+                log=log_file("mrproper.log"),
+                what="make mrproper in the copy",
+                env=toolchain.env,
+            )
+    elif not tree.is_dir() or (tree / ".stamp").read_text() != stamp_of(given):
+        say(f"Unpacking {given}")
+        part = fresh_folder(tree.with_name(tree.name + ".part"))
+        unpacked = subprocess.run(["tar", "xf", given, "-C", part], capture_output=True, text=True, check=False)
+        if unpacked.returncode:
+            shutil.rmtree(part)
+            raise Failure(f"KSRC={given} is neither a folder nor a tarball ({unpacked.stderr.strip()}).")
+        inner = list(part.iterdir())
+        top = inner[0] if len(inner) == 1 and inner[0].is_dir() else part
+        if not series.kernel_version(top):
+            shutil.rmtree(part)
+            raise Failure(f"There is no kernel tree in {given}.")
+        (top / ".stamp").write_text(stamp_of(given))
+        shutil.rmtree(tree, ignore_errors=True)
+        top.rename(tree)
+        shutil.rmtree(part, ignore_errors=True)
+    series.check_version(tree)
+    return tree
+
+
+def stamp_of(path):
+    status = path.stat()
+    return f"{status.st_size} {status.st_mtime_ns}"
+
+
+def trees(toolchain, wanted=None):
+    """The stock tree, and the one with the series on it: (stock, patched)."""
+    given = os.environ.get("KSRC")
+    stock = own_source(given, toolchain) if given and not wanted else debian_source(wanted)
+    patched = stock.with_name(f"{stock.name}+dedup")
+    if given and not wanted and patched.is_dir():
+        # The user's tree may have changed.
+        run(
+            ["rsync", "-a", "--delete", "--exclude=/.module-dedup", f"--link-dest={stock}", f"{stock}/", f"{patched}/"],
+            log=log_file("copy.log"),
+            what="Copying the source",
+        )
+    if not patched.is_dir():
+        part = patched.with_name(patched.name + ".part")
+        shutil.rmtree(part, ignore_errors=True)
+        # Hard links: what we change is replaced, never written to.
+        run(["cp", "-al", stock, part], log=log_file("copy.log"), what="Copying the source")
+        part.rename(patched)
+    series.sync(stock, patched)
+    return stock, patched

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Counts the results of tests."""
+
+import json
+import re
+import subprocess
+import sys
+
+from .util import log_file
+
+PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
+
+
+class Tally:
+    """The results so far: [(group, name, result)]."""
+
+    def __init__(self):
+        self.results = []
+
+    def add(self, group, name, result):
+        self.results.append((group, name, result))
+
+    def count(self, result, group=None):
+        return sum(1 for of, _, got in self.results if got == result and group in (None, of))
+
+    def failures(self):
+        return [(group, name) for group, name, result in self.results if result == FAILED]
+
+    def summary(self):
+        text = f"{self.count(PASSED)} passed, {self.count(FAILED)} failed"
+        skipped = self.count(SKIPPED)
+        return f"{text}, {skipped} skipped" if skipped else text
+
+
+def kselftests(output):
+    """The results in what run_kselftest.sh printed: [(name, result)].
+
+    A program that reports its own tests, one level deeper, counts as these; it counts itself if it failed
+    without one of them failing, or if it reported none.
+    """
+    results, inner = [], []
+    planned = None
+    seen = 0
+    for line in output.splitlines():
+        match = re.match(r"(# )*(ok|not ok) \d+ (.*)", line)
+        plan = re.match(r"1\.\.(\d+)", line)
+        if plan and planned is None:
+            planned = int(plan[1])
+        if not match:
+            continue
+        text = match[3].removeprefix("selftests: module: ").removeprefix("- ")
+        name = text.split(" #")[0].strip()
+        if re.search(r"# *SKIP", text):
+            result = SKIPPED
+        else:
+            result = PASSED if match[2] == "ok" else FAILED
+        if match[1]:
+            inner.append((name, result))
+            continue
+        seen += 1
+        results += [(f"{name}: {test}", got) for test, got in inner]
+        if not inner or (result == FAILED and all(got != FAILED for _, got in inner)):
+            results.append((text if result == FAILED else name, result))
+        inner = []
+    if planned is None or seen < planned:
+        results.append((f"all programs run ({seen} of {planned})", FAILED))
+    return results
+
+
+def kunit(source, log):
+    """The results of KUnit in a kernel log: [(name, result)]. The kernel's own tool reads them."""
+    target = log_file("kunit.json")
+    target.unlink()
+    subprocess.run(
+        [sys.executable, source / "tools/testing/kunit/kunit.py", "parse", f"--json={target}", log],
+        capture_output=True,
+        check=False,
+        env={"PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    results = []
+
+    def walk(group, path):
+        for case in group.get("test_cases", []):
+            result = {"PASS": PASSED, "SKIP": SKIPPED}.get(case["status"], FAILED)
+            results.append((f"{path}{case['name']}", result))
+        for inner in group.get("sub_groups", []):
+            walk(inner, f"{path}{inner['name']}: ")
+
+    if target.is_file():
+        walk(json.loads(target.read_text()), "")
+    return results or [("KUnit ran", FAILED)]

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The programs that a build needs: found where they are, installed where they are not."""
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+from . import apt
+from .util import CACHE, Failure, log_file, output_of, run, say
+
+# What 7.3 asks for (scripts/min-tool-version.sh); a newer kernel says so itself.
+RUSTC_MIN = (1, 85)
+BINDGEN_MIN = (0, 71, 1)
+LIBCLANG_MIN = 17
+
+# A program, and the Debian package that has it.
+PROGRAMS = {
+    "gcc": "gcc",
+    "make": "make",
+    "ld": "binutils",
+    "flex": "flex",
+    "bison": "bison",
+    "bc": "bc",
+    "perl": "perl",
+    "patch": "patch",
+    "rsync": "rsync",
+    "xz": "xz-utils",
+    "zstd": "zstd",
+    "qemu-system-x86_64": "qemu-system-x86",
+    "depmod": "kmod",
+    "busybox": "busybox-static",
+    "bash": "bash",
+    "git": "git",
+}
+
+# Only for the tests.
+TEST_PROGRAMS = {
+    "perf": "linux-perf",
+    "shellcheck": "shellcheck",
+}
+
+# Headers, by a file that they have.
+HEADERS = {
+    "libelf.h": "libelf-dev",
+    "openssl/evp.h": "libssl-dev",
+    "stdio.h": "libc6-dev",
+}
+
+
+def which(program):
+    """A program on the search path, or where only root looks."""
+    return shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin")
+
+
+def rust_library(rustc):
+    """The source of the standard library that belongs to a compiler, or None."""
+    sysroot = (output_of([rustc, "--print", "sysroot"]) or "").strip()
+    version = ".".join(map(str, apt.version_of(output_of([rustc, "--version"]))))
+    for path in (f"{sysroot}/lib/rustlib/src/rust/library", f"/usr/src/rustc-{version}/library"):
+        if Path(path, "core/src/lib.rs").is_file():
+            return path
+    return None
+
+
+def find_rust():
+    """A Rust compiler that is new enough, with the source of its library: (rustc, library)."""
+    for rustc in (os.environ.get("RUSTC"), shutil.which("rustc"), "/usr/bin/rustc"):
+        if rustc and apt.version_of(output_of([rustc, "--version"])) >= RUSTC_MIN:
+            library = os.environ.get("RUST_LIB_SRC") or rust_library(rustc)
+            if library:
+                return rustc, library
+    return None
+
+
+def find_libclang():
+    """The folder of the newest libclang that will do."""
+    found = [
+        (int(match[1]), str(path.parent))
+        for path in Path("/usr/lib").glob("llvm-*/lib/libclang*.so*")
+        if (match := re.search(r"llvm-(\d+)", str(path))) and int(match[1]) >= LIBCLANG_MIN
+    ]
+    # Whatever has another place is known to the user.
+    return os.environ.get("LIBCLANG_PATH") or max(found, default=(0, None))[1]
+
+
+def find_bindgen():
+    for bindgen in (os.environ.get("BINDGEN"), CACHE / "bindgen/bin/bindgen", shutil.which("bindgen")):
+        if bindgen and apt.version_of(output_of([bindgen, "--version"])) >= BINDGEN_MIN:
+            return str(bindgen)
+    return None
+
+
+def rust_packages():
+    if apt.candidate("rustc") >= RUSTC_MIN:
+        return ["rustc", "rust-src", "rust-clippy", "rustfmt"]
+    # Debian keeps a newer one in its stable suites, to build browsers with.
+    return ["rustc-web", "rust-web-src", "rust-web-clippy", "rustfmt-web"]
+
+
+def libclang_package():
+    for version in range(22, LIBCLANG_MIN - 1, -1):
+        if apt.candidate(f"libclang-{version}-dev"):
+            return f"libclang-{version}-dev"
+    return "libclang-dev"
+
+
+def missing_packages(programs):
+    """The Debian packages of everything that is not here."""
+    missing = {package for program, package in programs.items() if not which(program)}
+    for header, package in HEADERS.items():
+        found = [f"/usr/include/{header}", *Path("/usr/include").glob(f"*-linux-gnu/{header}")]
+        if not any(Path(path).exists() for path in found):
+            missing.add(package)
+    return missing
+
+
+def ensure(tests=False):
+    """Finds everything, and installs what is missing. Returns the variables for make."""
+    programs = PROGRAMS | (TEST_PROGRAMS if tests else {})
+    missing = missing_packages(programs)
+    rust = find_rust()
+    tools = rust and {name: Path(rust[0]).with_name(name) for name in ("rustfmt", "clippy-driver", "rustdoc")}
+    need_rust = not rust or not all(path.exists() for path in tools.values())
+    need_libclang = not find_libclang()
+    need_bindgen = not find_bindgen()
+    cargo = shutil.which("cargo")
+
+    if missing or need_rust or need_libclang or need_bindgen:
+        if apt.have_apt() and os.geteuid() == 0:
+            apt.update()
+        if need_rust:
+            missing.update(rust_packages())
+        if need_libclang:
+            missing.add(libclang_package())
+        bindgen_packaged = apt.candidate("bindgen") >= BINDGEN_MIN
+        if need_bindgen and bindgen_packaged:
+            missing.add("bindgen")
+        elif need_bindgen and not cargo:
+            missing.add("cargo-web" if apt.candidate("cargo") < RUSTC_MIN else "cargo")
+        if missing:
+            apt.install(missing)
+        if need_bindgen and not find_bindgen():
+            say("Building bindgen (two minutes, once)")
+            run(
+                ["cargo", "install", "--locked", "--root", CACHE / "bindgen", "bindgen-cli"],
+                log=log_file("bindgen.log"),
+                what="Building bindgen",
+                progress=True,
+            )
+
+    rust, libclang, bindgen = find_rust(), find_libclang(), find_bindgen()
+    for found, name in ((rust, "a Rust compiler with its library source"), (libclang, "libclang"), (bindgen, "bindgen")):
+        if not found:
+            raise Failure(f"{name} is missing, or too old, and installing Debian's packages did not help")
+    rustc, library = rust
+    return Toolchain(rustc, library, libclang, bindgen)
+
+
+class Toolchain:
+    """What a kernel build is told about the tools."""
+
+    def __init__(self, rustc, library, libclang, bindgen):
+        self.rustc = Path(rustc)
+        self.env = os.environ | {"RUST_LIB_SRC": library, "LIBCLANG_PATH": libclang, "LC_ALL": "C"}
+        # Of the make that called us.
+        for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "KSRC", "ARCH", "CROSS_COMPILE", "O"):
+            self.env.pop(name, None)
+        self.variables = [
+            f"RUSTC={rustc}",
+            f"HOSTRUSTC={rustc}",
+            f"RUSTDOC={self.tool('rustdoc')}",
+            f"RUSTFMT={self.tool('rustfmt')}",
+            f"CLIPPY_DRIVER={self.tool('clippy-driver')}",
+            f"BINDGEN={bindgen}",
+        ]
+
+    def tool(self, name):
+        return self.rustc.with_name(name)

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Paths, messages and processes: what the other parts share."""
+
+import fcntl
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parent.parent
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "module-dedup"
+OUT = TOP / "out"
+
+QUIET = "s" in os.environ.get("MAKEFLAGS", "").split(" ")[0]
+
+
+class Failure(Exception):
+    """Something that the user should read, and nothing more."""
+
+
+def say(text=""):
+    """Tell the user something. Standard output belongs to results."""
+    if not QUIET:
+        print(text, file=sys.stderr, flush=True)
+
+
+def log_file(name):
+    """A new, empty log file, of which the user is told when it matters."""
+    path = OUT / "log" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"")
+    return path
+
+
+def tail(path, lines=20):
+    """The last lines of a file, as text."""
+    text = path.read_bytes().decode(errors="replace").replace("\r", "")
+    return "\n".join(text.splitlines()[-lines:])
+
+
+def run(args, *, log, what, progress=False, check=True, **kwargs):
+    """Runs a command with its output in a log file; fails with the end of it.
+
+    With progress, counts the lines that the command prints, since a kernel build prints one a step.
+    """
+    done, shown = 0, time.monotonic()
+    with open(log, "ab") as out:
+        out.write(f"$ {' '.join(map(str, args))}\n".encode())
+        out.flush()
+        try:
+            process = subprocess.Popen(
+                args, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, **kwargs
+            )
+        except FileNotFoundError as error:
+            raise Failure(f"{what}: {args[0]} is not installed") from error
+        for line in process.stdout:
+            out.write(line)
+            done += 1
+            if progress:
+                shown = show_progress(what, done, shown)
+    if progress:
+        end_progress(what, done)
+    if process.wait() and check:
+        raise Failure(f"{what} failed. The end of its log:\n\n{tail(log)}\n\nAll of it: {log}")
+    return process.returncode
+
+
+def show_progress(what, done, shown):
+    """A line that counts: ten times a second on a terminal, twice a minute elsewhere."""
+    now = time.monotonic()
+    if QUIET or now - shown < (0.1 if sys.stderr.isatty() else 30):
+        return shown
+    end = "" if sys.stderr.isatty() else "\n"
+    print(f"\r  {what}: {done} steps" if not end else f"  {what}: {done} steps", end=end, file=sys.stderr, flush=True)
+    return now
+
+
+def end_progress(what, done):
+    if sys.stderr.isatty() and not QUIET:
+        print(f"\r  {what}: {done} steps, done", file=sys.stderr, flush=True)
+
+
+def output_of(args, **kwargs):
+    """What a command prints, or None if it fails or does not exist."""
+    try:
+        result = subprocess.run(args, capture_output=True, text=True, check=True, **kwargs)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return result.stdout
+
+
+def write_if_changed(path, data, mode=0o644):
+    """Writes a file unless it holds this already, so that nothing is built again for nothing.
+
+    Replaces the file and never changes it, since it may be a hard link.
+    """
+    path = Path(path)
+    if path.is_file() and not path.is_symlink() and path.read_bytes() == data:
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(path.name + ".new")
+    new.write_bytes(data)
+    new.chmod(mode)
+    new.replace(path)
+    return True
+
+
+def lock_cache():
+    """Keeps a second one from building in the same folders. Held until the process ends."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    handle = open(CACHE / "lock", "w")  # noqa: SIM115
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        say("Another make is at work in the same cache; waiting for it.")
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    os.set_inheritable(handle.fileno(), False)
+    return handle
+
+
+def jobs():
+    return str(len(os.sched_getaffinity(0)))

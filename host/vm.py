@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Boots a kernel in QEMU, runs a job in it, and reads its log."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from . import image
+from .util import CACHE, TOP, Failure, log_file, say, tail
+
+PATTERNS = TOP / "vm/log-patterns"
+FIRMWARE = ("/usr/share/qemu/qboot.rom", "/usr/share/qemu-kvm/qboot.rom")
+DEFAULT_SMP = 8
+
+
+def number(name, default):
+    """A number that the user may have set, by the name of the variable."""
+    text = os.environ.get(name) or str(default)
+    if not re.fullmatch(r"[1-9]\d*", text):
+        raise Failure(f"{name}={text} is not a number.")
+    return int(text)
+
+
+def memory(smp):
+    """How much memory the guest gets, as QEMU wants it."""
+    text = os.environ.get("MEM") or f"{2048 + 16 * smp}M"
+    if not re.fullmatch(r"[1-9]\d*[MG]?", text):
+        raise Failure(f"MEM={text} is no size of memory; try MEM=4G.")
+    return text
+
+
+def log_hits(log):
+    """The lines of a kernel log that must not be there."""
+    patterns = [line for line in PATTERNS.read_text().splitlines() if line and not line.startswith("#")]
+    wrong = re.compile("|".join(f"(?:{pattern})" for pattern in patterns))
+    return [line for line in log.splitlines() if wrong.search(line)]
+
+
+class Result:
+    """What became of a job."""
+
+    def __init__(self, output, log, seconds, killed):
+        self.output_file = output
+        self.log_file = log
+        self.seconds = seconds
+        self.killed = killed
+        self.output = output.read_bytes().decode(errors="replace").replace("\r", "")
+        self.log = log.read_bytes().decode(errors="replace").replace("\r", "")
+        match = re.search(r"^@exit (\d+)$", self.output, re.M)
+        self.status = int(match[1]) if match else None
+        self.hits = log_hits(self.log)
+
+    def problem(self):
+        """Why the run cannot be trusted, or None."""
+        if "Linux version" not in self.log:
+            return f"The guest wrote no kernel log ({self.log_file})."
+        if self.killed:
+            return f"The guest was still running after {self.killed} s and was killed. Its last lines:\n{self.last()}"
+        if self.hits:
+            shown = "\n".join(self.hits[:10])
+            return f"The kernel log has lines that it must not have:\n{shown}\nThe whole log: {self.log_file}"
+        if self.status is None:
+            return f"The guest stopped before its job was done. Its last lines:\n{self.last()}"
+        return None
+
+    def last(self):
+        return f"{tail(self.log_file, 15)}\n{tail(self.output_file, 10)}\nThe whole log: {self.log_file}"
+
+    def check(self):
+        problem = self.problem()
+        if problem:
+            raise Failure(problem)
+        if self.status:
+            raise Failure(f"The job in the guest failed (status {self.status}). Its last lines:\n{self.last()}")
+        return self
+
+
+def command(kernel, smp, append, accel, serial):
+    args = ["qemu-system-x86_64", "-M", "q35", "-nic", "none", "-display", "none", "-no-reboot"]
+    args += ["-accel", "kvm" if accel == "kvm" else "tcg,thread=multi", "-cpu", "host" if accel == "kvm" else "max"]
+    for firmware in FIRMWARE:
+        if Path(firmware).is_file():
+            args += ["-bios", firmware]
+            break
+    args += ["-smp", str(smp), "-m", memory(smp)]
+    args += ["-kernel", str(kernel.vmlinux), "-initrd", str(kernel.folder / "initramfs.cpio")]
+    words = ["console=ttyS0", "ignore_loglevel", "panic=-1", "tsc=reliable", *append]
+    if accel != "kvm":
+        # Saves each CPU a calibration of two seconds.
+        words.append("lpj=5000000")
+    return [*args, "-append", " ".join(words), *serial]
+
+
+def choose_accel(kernel):
+    """KVM if a short boot really works with it; TCG otherwise."""
+    given = os.environ.get("ACCEL")
+    if given:
+        if given not in ("kvm", "tcg"):
+            raise Failure(f"ACCEL={given} is neither kvm nor tcg.")
+        return given
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return "tcg"
+    # The answer holds until this machine boots again.
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    known = CACHE / "accel"
+    if known.is_file() and known.read_text().split()[0] == boot:
+        return known.read_text().split()[1]
+    say("Trying whether KVM works here")
+    result = start(kernel, "nothing", smp=1, limit=20, accel="kvm", name="kvm")
+    accel = "tcg" if result.problem() else "kvm"
+    known.write_text(f"{boot} {accel}\n")
+    return accel
+
+
+def run(kernel, job, *, smp=None, append=(), limit=600, name=None, follow=None):
+    """Runs a job in a guest. follow is called with each line that starts with "@"."""
+    image.build(kernel)
+    smp = smp or number("SMP", DEFAULT_SMP)
+    accel = choose_accel(kernel)
+    return start(kernel, job, smp=smp, append=append, limit=limit, accel=accel, name=name or job, follow=follow)
+
+
+def start(kernel, job, *, smp, limit, accel, name, append=(), follow=None):
+    output, log = log_file(f"{name}.tap"), log_file(f"{name}.log")
+    errors = log_file(f"{name}.qemu")
+    limit = number("LIMIT", limit)
+    serial = ["-monitor", "none", "-serial", f"file:{log}", "-serial", f"file:{output}"]
+    began = time.monotonic()
+    killed = None
+    with open(errors, "wb") as out, open(output, "rb") as lines:
+        process = subprocess.Popen(
+            command(kernel, smp, [f"job={job}", *append], accel, serial), stdin=subprocess.DEVNULL, stdout=out, stderr=out
+        )
+        rest = b""
+        try:
+            while True:
+                over = process.poll() is not None
+                rest += lines.read()
+                *whole, rest = rest.split(b"\n")
+                for line in whole:
+                    if follow:
+                        follow(line.decode(errors="replace").rstrip("\r"))
+                if over:
+                    break
+                if time.monotonic() - began > limit:
+                    killed = limit
+                    process.kill()
+                time.sleep(0.1)
+        finally:
+            process.kill()
+            process.wait()
+    if process.returncode and not killed and accel != "kvm":
+        raise Failure(f"QEMU failed:\n{tail(errors)}")
+    return Result(output, log, time.monotonic() - began, killed)
+
+
+def shell(kernel):
+    """A shell in the guest, on this terminal."""
+    if not sys.stdin.isatty():
+        raise Failure("A shell needs a terminal.")
+    image.build(kernel)
+    accel = choose_accel(kernel)
+    smp = number("SMP", DEFAULT_SMP)
+    args = command(kernel, smp, ["job=shell"], accel, ["-serial", "mon:stdio"])
+    # The log of the boot is in dmesg.
+    args[args.index("-append") + 1] = args[args.index("-append") + 1].replace("ignore_loglevel", "quiet")
+    os.execvp(args[0], args)

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Module load de-duplication: concurrent finit_module() calls for the same
+ * file share one load. The engine is rust/kernel/module_dedup.rs, the policy
+ * kernel/module/dedup.rs.
+ */
+#ifndef _LINUX_MODULE_DEDUP_H
+#define _LINUX_MODULE_DEDUP_H
+
+#include <linux/compiler_types.h>
+#include <linux/types.h>
+
+struct file;
+struct inode;
+
+/**
+ * struct module_dedup_id - a file with its contents
+ * @inode: the inode; something has to hold a reference to it
+ * @ino: inode number, as stat() reports it
+ * @size: size in bytes
+ * @change_cookie: change cookie, 0 where the filesystem reports none
+ * @ctime_sec: change time, seconds
+ * @ctime_nsec: change time, nanoseconds
+ * @dev: device number, as stat() reports it
+ *
+ * If two of these are equal in every member then so are the contents.
+ */
+struct module_dedup_id {
+	const struct inode *inode;
+	u64 ino;
+	u64 size;
+	u64 change_cookie;
+	s64 ctime_sec;
+	u32 ctime_nsec;
+	dev_t dev;
+};
+
+/**
+ * struct module_dedup_call - one call of finit_module()
+ * @file: the file; the caller holds a reference for as long as the call takes
+ * @uargs: the arguments in user space
+ * @flags: MODULE_INIT_*
+ * @id: what @file holds; valid if @args is set
+ * @args: a copy of the arguments, or NULL if this call cannot be joined to
+ *	another, in which case the loader reads @uargs
+ * @args_size: size of @args in bytes, with the final NUL
+ * @args_hash: hash of @args
+ * @flight: the flight that this call leads, or NULL
+ */
+struct module_dedup_call {
+	struct file *file;
+	const char __user *uargs;
+	int flags;
+	struct module_dedup_id id;
+	char *args;
+	size_t args_size;
+	u32 args_hash;
+	const void *flight;
+};
+
+/**
+ * struct module_dedup_stats - what happened since boot
+ * @led: flights led
+ * @joined: calls that returned the result of somebody else's flight
+ * @joined_bytes: the sizes of the files of these calls, which they did not
+ *	read, in bytes
+ * @most_followers: the most followers that one flight had at once
+ * @interrupted: followers, and callers in line, that a signal ended
+ * @behind: calls that had to wait for another load of the same file
+ * @bypassed: calls that could not be de-duplicated, and went to the loader
+ *
+ * Each call that is de-duplicated, or could not be, ends as exactly one of
+ * @led, @joined, @interrupted and @bypassed.
+ */
+struct module_dedup_stats {
+	u64 led;
+	u64 joined;
+	u64 joined_bytes;
+	u64 most_followers;
+	u64 interrupted;
+	u64 behind;
+	u64 bypassed;
+};
+
+#ifdef CONFIG_MODULE_DEDUP
+
+/* kernel/module/dedup.rs */
+int module_dedup_init(void);
+int module_dedup_enter(struct module_dedup_call *call);
+void module_dedup_close(const void *flight);
+void module_dedup_read_stats(struct module_dedup_stats *stats);
+
+/* kernel/module/dedup_call.c */
+int module_dedup_finit(struct file *file, const char __user *uargs, int flags);
+
+/* The loader without the table, kernel/module/main.c */
+int module_dedup_load(struct module_dedup_call *call);
+int module_dedup_load_c(struct module_dedup_call *call);
+
+#else
+
+static inline int module_dedup_finit(struct file *file,
+				     const char __user *uargs, int flags)
+{
+	return 0;
+}
+
+#endif /* CONFIG_MODULE_DEDUP */
+
+#endif /* _LINUX_MODULE_DEDUP_H */

@@ -1,0 +1,587 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A table of flights: work that is done once, however many callers ask for it at the same time.
+//!
+//! A *flight* is a piece of work in progress. The caller that starts it is its *leader*. A caller
+//! that asks for the *same call* while the flight is up becomes a *follower*: it sleeps, and gets
+//! the leader's result. A caller that asks for another call on the *same file* shares nothing; it
+//! goes *behind*: its own flight waits in line, in order of arrival, until all flights for that
+//! file that came before have ended.
+//!
+//! This is the engine of `kernel/module/dedup.rs`. It knows nothing of files and modules; what the
+//! two relations mean is up to the [`Key`].
+//!
+//! # How it works
+//!
+//! One spinlock guards 256 buckets. Each bucket is a chain of flights in order of arrival, so the
+//! first flight of a file in its chain is the one that is under way, and the others of that file
+//! stand in line. What is done under the lock is short, and bounded by the number of flights in a
+//! bucket, never by the number of followers: nothing is allocated, freed, woken or printed there.
+//!
+//! A flight owes one wake-up to every task that was waiting for it when it ended. The debt is
+//! counted under the lock, and paid after it. Hence a waiter that gives up early may leave one
+//! wake-up too many, which is harmless, but none is ever missing.
+//!
+//! The leader holds a guard. Whichever way the guard goes away, the flight is taken out of the
+//! table, by identity and not by key, and its followers are told what came of it.
+
+use crate::{
+    alloc::{
+        flags::GFP_KERNEL,
+        KBox,
+        KVec, //
+    },
+    current,
+    error::{
+        code::ERESTARTSYS,
+        Result, //
+    },
+    init::InPlaceInit,
+    new_spinlock,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc,
+        Completion,
+        SpinLock,
+        UniqueArc, //
+    },
+};
+use core::{
+    iter,
+    mem::MaybeUninit,
+    pin::Pin,
+    ptr, //
+};
+
+#[cfg(CONFIG_MODULE_DEDUP_KUNIT_TEST)]
+mod tests;
+
+/// The number of buckets. A power of two.
+const BUCKETS: usize = 256;
+
+/// What a flight is for.
+///
+/// The methods are called with the table lock held: they must be short and must not sleep, and
+/// [`Key::same_call`] should look at whatever is cheap to compare first.
+pub trait Key: Send + Sync {
+    /// A hash of the file. Keys of the same file have the same hash.
+    fn hash(&self) -> usize;
+
+    /// Whether `self` and `other` are about the same file: one has to wait for the other.
+    ///
+    /// This must be an equivalence relation.
+    fn same_file(&self, other: &Self) -> bool;
+
+    /// Whether `self` and `other` ask for exactly the same: one may use the result of the other.
+    ///
+    /// This must be an equivalence relation, and must imply [`Key::same_file`].
+    fn same_call(&self, other: &Self) -> bool;
+}
+
+/// How a flight ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// With a result that everybody who asked for the same call may have.
+    Shared(i32),
+    /// With nothing to share: whoever still wants it has to ask again.
+    Retry,
+}
+
+impl Outcome {
+    /// A value outside the range of `i32`, so that it cannot be mistaken for a result.
+    const RETRY: i64 = i64::MIN;
+
+    fn to_raw(self) -> i64 {
+        match self {
+            Self::Shared(result) => i64::from(result),
+            Self::Retry => Self::RETRY,
+        }
+    }
+
+    fn from_raw(raw: i64) -> Self {
+        i32::try_from(raw).map_or(Self::Retry, Self::Shared)
+    }
+}
+
+/// Work in progress.
+///
+/// Never lives on a stack, since the table and every waiter refer to it.
+pub struct Flight<K> {
+    key: K,
+    /// Gets one token for each waiter that is owed a wake-up.
+    ended: Pin<KBox<Completion>>,
+    /// An [`Outcome`]. Written once, under the table lock, before the flight leaves the table.
+    ///
+    /// It is read only after that lock or the completion was passed, which order the accesses.
+    outcome: Atomic<i64>,
+}
+
+impl<K> Flight<K> {
+    fn outcome(&self) -> Outcome {
+        Outcome::from_raw(self.outcome.load(Relaxed))
+    }
+}
+
+/// A flight in its bucket, with what the table lock guards of it.
+struct Node<K> {
+    flight: Arc<Flight<K>>,
+    /// How many followers wait for the flight.
+    followers: u32,
+    /// How many wake-ups the flight owes to those who stand in line behind it, at the most.
+    behind: u32,
+    /// Whether the flight takes no more followers.
+    closed: bool,
+    next: Link<K>,
+}
+
+type Link<K> = Option<KBox<Node<K>>>;
+
+/// What the table lock guards.
+struct State<K> {
+    /// [`BUCKETS`] chains, each in order of arrival.
+    buckets: KVec<Link<K>>,
+}
+
+impl<K: Key> State<K> {
+    fn new() -> Result<Self> {
+        let mut buckets = KVec::with_capacity(BUCKETS, GFP_KERNEL)?;
+        for _ in 0..BUCKETS {
+            buckets.push(None, GFP_KERNEL)?;
+        }
+        Ok(Self { buckets })
+    }
+
+    fn first(&self, key: &K) -> Option<&Link<K>> {
+        self.buckets.get(key.hash() % BUCKETS)
+    }
+
+    fn first_mut(&mut self, key: &K) -> Option<&mut Link<K>> {
+        self.buckets.get_mut(key.hash() % BUCKETS)
+    }
+
+    /// The flights in the bucket of `key`, in order of arrival.
+    fn chain(&self, key: &K) -> impl Iterator<Item = &Node<K>> {
+        iter::successors(self.first(key).and_then(Option::as_deref), |node| {
+            node.next.as_deref()
+        })
+    }
+
+    /// The first flight in the bucket of `key` that `wanted` accepts.
+    fn find(&mut self, key: &K, wanted: impl Fn(&Node<K>) -> bool) -> Option<&mut Node<K>> {
+        let mut link = self.first_mut(key)?.as_deref_mut();
+        while let Some(node) = link {
+            if wanted(node) {
+                return Some(node);
+            }
+            link = node.next.as_deref_mut();
+        }
+        None
+    }
+
+    /// The node of `flight`, unless it has ended.
+    fn node(&mut self, flight: &Flight<K>) -> Option<&mut Node<K>> {
+        self.find(&flight.key, |node| ptr::eq(&*node.flight, flight))
+    }
+
+    /// Puts a new flight at the end of its chain.
+    ///
+    /// Gives everything back if there is no such chain, which cannot happen.
+    fn insert(&mut self, key: K, spare: Spare<K>) -> Result<Arc<Flight<K>>, (K, Spare<K>)> {
+        let Some(mut link) = self.first_mut(&key) else {
+            return Err((key, spare));
+        };
+        while let Some(node) = link {
+            link = &mut node.next;
+        }
+        let flight = Arc::from(spare.flight.write(Flight {
+            key,
+            ended: spare.ended,
+            outcome: Atomic::new(Outcome::Retry.to_raw()),
+        }));
+        *link = Some(KBox::write(
+            spare.node,
+            Node {
+                flight: flight.clone(),
+                followers: 0,
+                behind: 0,
+                closed: false,
+                next: None,
+            },
+        ));
+        Ok(flight)
+    }
+
+    /// Takes `flight` out of its chain, unless that has been done before.
+    fn remove(&mut self, flight: &Flight<K>) -> Link<K> {
+        let mut link = self.first_mut(&flight.key)?;
+        while link
+            .as_ref()
+            .is_some_and(|node| !ptr::eq(&*node.flight, flight))
+        {
+            link = &mut link.as_mut()?.next;
+        }
+        let mut node = link.take()?;
+        *link = node.next.take();
+        Some(node)
+    }
+
+    /// The flight that `flight` has to wait for, if there is one: the last for the same file that
+    /// came before. The caller is owed a wake-up when it ends.
+    fn get_behind(&mut self, flight: &Flight<K>) -> Option<Arc<Flight<K>>> {
+        let ahead = self
+            .chain(&flight.key)
+            .take_while(|node| !ptr::eq(&*node.flight, flight))
+            .filter(|node| node.flight.key.same_file(&flight.key))
+            .last()?
+            .flight
+            .clone();
+        let node = self.node(&ahead)?;
+        node.behind = node.behind.saturating_add(1);
+        Some(ahead)
+    }
+}
+
+/// The memory for a new flight, allocated before the table lock is taken.
+struct Spare<K> {
+    flight: UniqueArc<MaybeUninit<Flight<K>>>,
+    node: KBox<MaybeUninit<Node<K>>>,
+    ended: Pin<KBox<Completion>>,
+}
+
+impl<K> Spare<K> {
+    fn new() -> Result<Self> {
+        Ok(Self {
+            flight: UniqueArc::new_uninit(GFP_KERNEL)?,
+            node: KBox::new_uninit(GFP_KERNEL)?,
+            ended: KBox::pin_init(Completion::new(), GFP_KERNEL)?,
+        })
+    }
+}
+
+/// What happened since the table was made. All of it only grows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Flights that got under way.
+    pub led: u64,
+    /// Calls that returned the result of somebody else's flight.
+    pub joined: u64,
+    /// The largest number of followers that one flight ever had at the same time.
+    pub most_followers: u64,
+    /// Followers, and callers in line, that a signal ended.
+    pub interrupted: u64,
+    /// Calls that found a flight for the same file, but not for the same call.
+    pub behind: u64,
+}
+
+/// The counters behind [`Stats`].
+struct Counters {
+    led: Atomic<u64>,
+    joined: Atomic<u64>,
+    /// Written under the table lock.
+    most_followers: Atomic<u64>,
+    interrupted: Atomic<u64>,
+    behind: Atomic<u64>,
+}
+
+/// The flights that are up.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::module_dedup::{Entry, Key, Table};
+///
+/// struct Name(&'static str);
+///
+/// impl Key for Name {
+///     fn hash(&self) -> usize {
+///         self.0.len()
+///     }
+///     fn same_file(&self, other: &Self) -> bool {
+///         self.0 == other.0
+///     }
+///     fn same_call(&self, other: &Self) -> bool {
+///         self.same_file(other)
+///     }
+/// }
+///
+/// let table = Table::new()?;
+/// let Entry::Leader(leader) = table.enter(Name("ext4")) else {
+///     return Err(EINVAL);
+/// };
+/// // Whoever enters with this name now is a follower, and will get -ENOENT.
+/// assert_eq!(leader.finish(-2), -2);
+/// assert_eq!(table.stats().led, 1);
+/// # Ok::<(), Error>(())
+/// ```
+pub struct Table<K> {
+    state: Pin<KBox<SpinLock<State<K>>>>,
+    counters: Counters,
+}
+
+/// What a caller of [`Table::enter`] has become.
+pub enum Entry<'t, K: Key> {
+    /// There is no flight for this file: the caller leads one now.
+    Leader(Leader<'t, K>),
+    /// There is a flight for this call: the caller can have its result.
+    Follower(Follower<'t, K>),
+    /// There are flights for this file, but none for this call: the caller has to wait its turn.
+    Behind(Behind<'t, K>),
+    /// There was no memory: the caller has to do without the table.
+    Alone,
+}
+
+impl<K: Key> Table<K> {
+    /// Makes an empty table.
+    ///
+    /// May sleep. Fails with `ENOMEM` if there is no memory.
+    pub fn new() -> Result<Self> {
+        Ok(Self {
+            state: KBox::pin_init(
+                new_spinlock!(State::new()?, "module_dedup_table"),
+                GFP_KERNEL,
+            )?,
+            counters: Counters {
+                led: Atomic::new(0),
+                joined: Atomic::new(0),
+                most_followers: Atomic::new(0),
+                interrupted: Atomic::new(0),
+                behind: Atomic::new(0),
+            },
+        })
+    }
+
+    /// Joins the flight for `key`, or starts one.
+    ///
+    /// May sleep, to allocate; it does not wait for any flight. Takes the table lock.
+    pub fn enter(&self, key: K) -> Entry<'_, K> {
+        // A follower, and most callers in a storm are that, needs no memory at all.
+        if let Some(flight) = self.follow(&key) {
+            return self.follower(flight, key);
+        }
+        let Ok(spare) = Spare::new() else {
+            return Entry::Alone;
+        };
+
+        // Somebody else may have started the flight in the meantime.
+        let mut state = self.state.lock();
+        if let Some(flight) = self.follow_locked(&mut state, &key) {
+            drop(state);
+            return self.follower(flight, key);
+        }
+        let in_line = state
+            .chain(&key)
+            .any(|node| node.flight.key.same_file(&key));
+        let inserted = state.insert(key, spare);
+        drop(state);
+
+        let Ok(flight) = inserted else {
+            return Entry::Alone;
+        };
+        let leader = Leader {
+            table: self,
+            flight,
+            outcome: Outcome::Retry,
+        };
+        if in_line {
+            self.counters.behind.add(1, Relaxed);
+            Entry::Behind(Behind { leader })
+        } else {
+            self.counters.led.add(1, Relaxed);
+            Entry::Leader(leader)
+        }
+    }
+
+    /// Lets the flight take no more followers. It stays in the table, and calls for the same file
+    /// still wait for its end.
+    ///
+    /// Does not sleep. Takes the table lock.
+    pub fn close(&self, flight: &Flight<K>) {
+        if let Some(node) = self.state.lock().node(flight) {
+            node.closed = true;
+        }
+    }
+
+    /// What happened so far.
+    ///
+    /// Takes no lock, so that reading never delays a load; the figures need not all be of the same
+    /// moment.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            led: self.counters.led.load(Relaxed),
+            joined: self.counters.joined.load(Relaxed),
+            most_followers: self.counters.most_followers.load(Relaxed),
+            interrupted: self.counters.interrupted.load(Relaxed),
+            behind: self.counters.behind.load(Relaxed),
+        }
+    }
+
+    fn follow(&self, key: &K) -> Option<Arc<Flight<K>>> {
+        self.follow_locked(&mut self.state.lock(), key)
+    }
+
+    fn follow_locked(&self, state: &mut State<K>, key: &K) -> Option<Arc<Flight<K>>> {
+        let node = state.find(key, |node| !node.closed && node.flight.key.same_call(key))?;
+        node.followers = node.followers.saturating_add(1);
+        let followers = u64::from(node.followers);
+        if followers > self.counters.most_followers.load(Relaxed) {
+            self.counters.most_followers.store(followers, Relaxed);
+        }
+        Some(node.flight.clone())
+    }
+
+    fn follower(&self, flight: Arc<Flight<K>>, key: K) -> Entry<'_, K> {
+        Entry::Follower(Follower {
+            table: self,
+            flight,
+            key,
+        })
+    }
+
+    /// Ends a wait early. Returns `false` if the flight has ended all the same.
+    fn leave(&self, flight: &Flight<K>) -> bool {
+        let mut state = self.state.lock();
+        let Some(node) = state.node(flight) else {
+            return false;
+        };
+        node.followers = node.followers.saturating_sub(1);
+        true
+    }
+
+    fn end(&self, flight: &Flight<K>, outcome: Outcome) {
+        let mut state = self.state.lock();
+        let removed = state.remove(flight);
+        if removed.is_some() {
+            flight.outcome.store(outcome.to_raw(), Relaxed);
+        }
+        drop(state);
+
+        // One at a time: `complete_all()` would wake everybody with interrupts off.
+        if let Some(node) = removed {
+            for _ in 0..node.followers.saturating_add(node.behind) {
+                flight.ended.complete();
+            }
+        }
+    }
+}
+
+/// The guard of a flight that is under way.
+///
+/// When it is dropped the flight ends. Unless [`Leader::finish`] was called there is no result,
+/// and the followers have to try again.
+#[must_use = "the flight ends when the guard is dropped"]
+pub struct Leader<'t, K: Key> {
+    table: &'t Table<K>,
+    flight: Arc<Flight<K>>,
+    outcome: Outcome,
+}
+
+impl<K: Key> Leader<'_, K> {
+    /// The flight, for [`Table::close`].
+    pub fn flight(&self) -> &Flight<K> {
+        &self.flight
+    }
+
+    /// How many followers wait for this flight now.
+    ///
+    /// Takes the table lock.
+    pub fn followers(&self) -> u32 {
+        let mut state = self.table.state.lock();
+        state.node(&self.flight).map_or(0, |node| node.followers)
+    }
+
+    /// Ends the flight. All followers get `result`, and so does the caller.
+    ///
+    /// Does not sleep, but wakes all followers. Takes the table lock.
+    pub fn finish(mut self, result: i32) -> i32 {
+        self.outcome = Outcome::Shared(result);
+        result
+    }
+}
+
+impl<K: Key> Drop for Leader<'_, K> {
+    fn drop(&mut self) {
+        self.table.end(&self.flight, self.outcome);
+    }
+}
+
+/// How the wait of a [`Follower`] ended.
+pub enum Ended<K> {
+    /// With the result of the flight.
+    Result(i32),
+    /// The flight had no result to share: enter the table again.
+    Retry(K),
+}
+
+/// A call that has joined a flight, and is about to wait for it.
+#[must_use = "a follower gets its result from wait()"]
+pub struct Follower<'t, K: Key> {
+    table: &'t Table<K>,
+    flight: Arc<Flight<K>>,
+    key: K,
+}
+
+impl<K: Key> Follower<'_, K> {
+    /// Waits for the end of the flight.
+    ///
+    /// Sleeps interruptibly. Fails with `ERESTARTSYS` if a signal came before the result.
+    pub fn wait(self) -> Result<Ended<K>> {
+        let waited = self.flight.ended.wait_for_completion_interruptible();
+        let left = waited.is_err() && self.table.leave(&self.flight);
+
+        match self.flight.outcome() {
+            // Nobody else has been told of a result that is there, so it wins over the signal.
+            Outcome::Shared(result) if !left => {
+                self.table.counters.joined.add(1, Relaxed);
+                Ok(Ended::Result(result))
+            }
+            // A task that is about to handle a signal must not take up a load.
+            _ if waited.is_err() || current!().signal_pending() => {
+                self.table.counters.interrupted.add(1, Relaxed);
+                Err(ERESTARTSYS)
+            }
+            _ => Ok(Ended::Retry(self.key)),
+        }
+    }
+}
+
+/// A call in line behind flights for the same file.
+///
+/// Its own flight is in the table already, and may have followers. If this is dropped they have to
+/// try again.
+#[must_use = "a call in line gets its turn from wait()"]
+pub struct Behind<'t, K: Key> {
+    leader: Leader<'t, K>,
+}
+
+impl<'t, K: Key> Behind<'t, K> {
+    /// Waits until all earlier flights for the file have ended.
+    ///
+    /// Sleeps interruptibly. Fails with `ERESTARTSYS` if a signal came first.
+    pub fn wait(self) -> Result<Leader<'t, K>> {
+        let Self { leader } = self;
+        while let Some(ahead) = leader.table.get_behind(&leader.flight) {
+            if let Err(e) = ahead.ended.wait_for_completion_interruptible() {
+                leader.table.counters.interrupted.add(1, Relaxed);
+                return Err(e);
+            }
+        }
+        leader.table.counters.led.add(1, Relaxed);
+        Ok(leader)
+    }
+
+    /// How many followers wait for this flight now.
+    ///
+    /// Takes the table lock.
+    pub fn followers(&self) -> u32 {
+        self.leader.followers()
+    }
+}
+
+impl<K: Key> Table<K> {
+    fn get_behind(&self, flight: &Flight<K>) -> Option<Arc<Flight<K>>> {
+        self.state.lock().get_behind(flight)
+    }
+}

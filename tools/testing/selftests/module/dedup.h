@@ -1,0 +1,416 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the module load de-duplication selftests share: processes that call
+ * finit_module() at the same time, and ways to see what became of them.
+ *
+ * No test waits for a time to pass. A caller counts as waiting once the kernel
+ * shows it asleep in the system call; the gates of test_dedup_gate.ko keep a
+ * load from ending before the test says so.
+ */
+#ifndef _MODULE_DEDUP_TEST_H
+#define _MODULE_DEDUP_TEST_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/module.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MODULES_DIR "test_modules/"
+#define STATS "/sys/kernel/debug/modules/stats"
+#define DEDUP_PARAM "/sys/module/module/parameters/dedup"
+#define GATE_PARAM "/sys/module/test_dedup_gate/parameters/"
+#define TEST_KO MODULES_DIR "test_dedup.ko"
+#define BIG_KO MODULES_DIR "test_dedup_big.ko"
+#define MAX_CALLERS 1024
+
+/* A process that makes one call. Lives in memory that it shares with us. */
+struct caller {
+	pid_t pid;
+	const char *path;
+	const char *args;
+	int flags;
+	void (*before)(struct caller *c);
+	atomic_int ready;
+	atomic_int done;
+	/* 0 or the errno of the call. */
+	int err;
+	/* Bytes that the process read during the call. */
+	long read;
+	/* When the call returned, in ns. */
+	long long returned;
+};
+
+static struct caller *callers;
+static atomic_int *callers_go;
+
+static inline long long now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000000000LL + ts.tv_nsec;
+}
+
+static inline void nap(void)
+{
+	nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+}
+
+/* Reads a small file into buf, as a string. Returns its length, or -errno. */
+static inline int slurp(const char *path, char *buf, size_t size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+	size_t len = 0;
+
+	if (fd < 0)
+		return -errno;
+	while ((n = read(fd, buf + len, size - 1 - len)) > 0)
+		len += n;
+	close(fd);
+	buf[len] = '\0';
+	return n < 0 ? -errno : (int)len;
+}
+
+static inline int spit(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	int err = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (write(fd, text, strlen(text)) < 0)
+		err = -errno;
+	close(fd);
+	return err;
+}
+
+static inline int finit(int fd, const char *args, int flags)
+{
+	return syscall(SYS_finit_module, fd, args, flags) ? errno : 0;
+}
+
+/* Loads a file. Returns 0 or an errno. */
+static inline int load(const char *path, const char *args, int flags)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int err;
+
+	if (fd < 0)
+		return errno;
+	err = finit(fd, args, flags);
+	close(fd);
+	return err;
+}
+
+static inline int unload(const char *name)
+{
+	return syscall(SYS_delete_module, name, O_NONBLOCK) ? errno : 0;
+}
+
+static inline bool module_live(const char *name)
+{
+	char path[PATH_MAX], state[32];
+
+	snprintf(path, sizeof(path), "/sys/module/%s/initstate", name);
+	return slurp(path, state, sizeof(state)) > 0 && !strcmp(state, "live\n");
+}
+
+static inline void set_dedup(const char *mode)
+{
+	spit(DEDUP_PARAM, mode);
+}
+
+/* The size of a file, or -1. */
+static inline long file_size(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) ? -1 : st.st_size;
+}
+
+/* Makes path a new file of len bytes. */
+static inline int write_file(const char *path, const void *data, size_t len)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	ssize_t n;
+
+	if (fd < 0)
+		return -errno;
+	n = write(fd, data, len);
+	close(fd);
+	return n == (ssize_t)len ? 0 : -EIO;
+}
+
+/* The contents of a file, to be freed. */
+static inline char *read_file(const char *path, size_t *len)
+{
+	long size = file_size(path);
+	char *data = size < 0 ? NULL : malloc(size + 1);
+	int n = data ? slurp(path, data, size + 1) : -1;
+
+	if (n != size) {
+		free(data);
+		return NULL;
+	}
+	*len = size;
+	return data;
+}
+
+static inline int copy_file(const char *from, const char *to)
+{
+	size_t len;
+	char *data = read_file(from, &len);
+	int err;
+
+	if (!data)
+		return -EIO;
+	err = write_file(to, data, len);
+	free(data);
+	return err;
+}
+
+/* A line of the stats file, or -1 if there is none. */
+static inline long long stat_line(const char *name)
+{
+	static char buf[65536];
+	char *line, *save = NULL;
+
+	if (slurp(STATS, buf, sizeof(buf)) < 0)
+		return -1;
+	for (line = strtok_r(buf, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		char *tab = strchr(line, '\t');
+
+		if (!tab)
+			continue;
+		*tab = '\0';
+		line += strspn(line, " ");
+		if (!strcmp(line, name))
+			return atoll(tab + 1);
+	}
+	return -1;
+}
+
+/* All lines that tests compare, at one time. */
+struct stats {
+	long long led, joined, bytes, most, interrupted, behind, bypassed, wasted;
+};
+
+static inline struct stats read_stats(void)
+{
+	return (struct stats) {
+		.led		= stat_line("Flights led"),
+		.joined		= stat_line("Calls joined"),
+		.bytes		= stat_line("Joined bytes saved"),
+		.most		= stat_line("Most followers at once"),
+		.interrupted	= stat_line("Followers interrupted"),
+		.behind		= stat_line("Same file, other call"),
+		.bypassed	= stat_line("Calls not joinable"),
+		.wasted		= stat_line("Virtual mem wasted bytes"),
+	};
+}
+
+static inline struct stats stats_since(struct stats before)
+{
+	struct stats now = read_stats();
+
+	now.led -= before.led;
+	now.joined -= before.joined;
+	now.bytes -= before.bytes;
+	now.interrupted -= before.interrupted;
+	now.behind -= before.behind;
+	now.bypassed -= before.bypassed;
+	now.wasted -= before.wasted;
+	return now;
+}
+
+/* The gates. */
+
+static inline int gates_load(void)
+{
+	int err = load(MODULES_DIR "test_dedup_gate.ko", "", 0);
+
+	return err == EEXIST ? 0 : err;
+}
+
+static inline void gates_open(unsigned int mask)
+{
+	char text[16];
+
+	snprintf(text, sizeof(text), "%u", mask);
+	spit(GATE_PARAM "open", text);
+}
+
+static inline void gates_reset(void)
+{
+	gates_open(0);
+	spit(GATE_PARAM "log", "0");
+}
+
+/* How many init functions have run since the last reset. */
+static inline int gates_entered(void)
+{
+	char buf[32];
+
+	return slurp(GATE_PARAM "entered", buf, sizeof(buf)) > 0 ? atoi(buf) : -1;
+}
+
+static inline void gates_wait_entered(int n)
+{
+	while (gates_entered() < n)
+		nap();
+}
+
+/* Callers. */
+
+static inline void callers_init(void)
+{
+	size_t size = sizeof(*callers) * MAX_CALLERS + sizeof(*callers_go);
+
+	if (callers) {
+		memset(callers, 0, size);
+		return;
+	}
+	callers = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (callers == MAP_FAILED) {
+		perror("mmap");
+		exit(1);
+	}
+	callers_go = (atomic_int *)(callers + MAX_CALLERS);
+}
+
+static inline long bytes_read(void)
+{
+	char buf[512];
+
+	if (slurp("/proc/self/io", buf, sizeof(buf)) <= 0)
+		return 0;
+	return atol(buf + strlen("rchar: "));
+}
+
+static inline void caller_run(struct caller *c)
+{
+	int fd = open(c->path, O_RDONLY | O_CLOEXEC);
+	long before;
+
+	if (c->before)
+		c->before(c);
+	before = bytes_read();
+	atomic_store(&c->ready, 1);
+	while (!atomic_load(callers_go))
+		sched_yield();
+
+	c->err = fd < 0 ? errno : finit(fd, c->args, c->flags);
+	c->returned = now_ns();
+	c->read = bytes_read() - before;
+	atomic_store(&c->done, 1);
+}
+
+/* Starts a process that will make the call once callers_release() was called. */
+static inline void caller_start(struct caller *c, const char *path, const char *args, int flags)
+{
+	c->path = path;
+	c->args = args;
+	c->flags = flags;
+	c->err = -1;
+	fflush(stdout);
+	c->pid = fork();
+	if (c->pid == 0) {
+		caller_run(c);
+		_exit(0);
+	}
+	if (c->pid < 0) {
+		perror("fork");
+		exit(1);
+	}
+}
+
+static inline void callers_release(void)
+{
+	atomic_store(callers_go, 1);
+}
+
+/* Whether the process is asleep in finit_module(), or over. */
+static inline bool caller_settled(const struct caller *c)
+{
+	char path[64], buf[512], *state;
+
+	if (atomic_load(&c->done))
+		return true;
+	snprintf(path, sizeof(path), "/proc/%d/syscall", c->pid);
+	if (slurp(path, buf, sizeof(buf)) <= 0)
+		return true;
+	if (atoi(buf) != SYS_finit_module)
+		return false;
+	snprintf(path, sizeof(path), "/proc/%d/stat", c->pid);
+	if (slurp(path, buf, sizeof(buf)) <= 0)
+		return true;
+	state = strrchr(buf, ')');
+	/* A gate is an idle sleep, all other waits for a load are interruptible. */
+	return state && (state[2] == 'S' || state[2] == 'I');
+}
+
+/* Waits until all of these are asleep in finit_module(), or over. */
+static inline void callers_settle(const struct caller *c, int n)
+{
+	/* Twice: a caller may sleep on its way to where it waits. */
+	for (int round = 0; round < 2; round++) {
+		for (int i = 0; i < n; i++) {
+			while (!caller_settled(&c[i]))
+				nap();
+		}
+	}
+}
+
+static inline void callers_start(struct caller *c, int n, const char *path,
+				 const char *args, int flags)
+{
+	for (int i = 0; i < n; i++)
+		caller_start(&c[i], path, args, flags);
+	for (int i = 0; i < n; i++) {
+		while (!atomic_load(&c[i].ready))
+			nap();
+	}
+}
+
+/* One more caller that goes at once, and is asleep in its call on return. */
+static inline void caller_add(struct caller *c, const char *path, const char *args, int flags)
+{
+	callers_release();
+	caller_start(c, path, args, flags);
+	callers_settle(c, 1);
+}
+
+static inline void callers_wait(struct caller *c, int n)
+{
+	for (int i = 0; i < n; i++) {
+		while (waitpid(c[i].pid, NULL, 0) < 0 && errno == EINTR)
+			;
+	}
+}
+
+/* How many of these callers got this result. */
+static inline int callers_with(const struct caller *c, int n, int err)
+{
+	int count = 0;
+
+	for (int i = 0; i < n; i++)
+		count += c[i].err == err;
+	return count;
+}
+
+#endif /* _MODULE_DEDUP_TEST_H */

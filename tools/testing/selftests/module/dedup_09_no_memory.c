@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Clause 9: if a record cannot be allocated, the load goes on alone.
+ *
+ * /proc/self/fail-nth makes the nth allocation of a system call fail, so each
+ * of ours fails in turn.
+ */
+
+#include "dedup.h"
+#include "kselftest_harness.h"
+
+#define FAIL_NTH "/proc/self/fail-nth"
+#define FAILSLAB "/sys/kernel/debug/failslab/"
+
+FIXTURE(no_memory) {
+};
+
+FIXTURE_SETUP(no_memory)
+{
+	if (access(FAILSLAB, F_OK) || access(FAIL_NTH, F_OK))
+		SKIP(return, "this kernel has no failslab");
+	ASSERT_EQ(0, gates_load());
+	gates_reset();
+	/* Also allocations that may sleep. */
+	ASSERT_EQ(0, spit(FAILSLAB "ignore-gfp-wait", "N"));
+	ASSERT_EQ(0, spit(FAILSLAB "verbose", "0"));
+}
+
+FIXTURE_TEARDOWN(no_memory)
+{
+	unload("test_dedup");
+}
+
+TEST_F_TIMEOUT(no_memory, each_of_our_allocations, 120)
+{
+	int ours = 0, fd = open(TEST_KO, O_RDONLY);
+
+	/* Ours are the first ones of a call: from the copy of the arguments on. */
+	for (int nth = 1; ; nth++) {
+		struct stats before = read_stats();
+		char text[16];
+		int fail = open(FAIL_NTH, O_WRONLY);
+		int err;
+
+		ASSERT_LE(0, fail);
+		snprintf(text, sizeof(text), "%d", nth);
+		ASSERT_LT(0, write(fail, text, strlen(text)));
+		err = finit(fd, "", 0);
+		ASSERT_LT(0, write(fail, "0", 1));
+		close(fail);
+
+		if (!stats_since(before).bypassed)
+			break;
+		ours++;
+		EXPECT_EQ(0, err);
+		EXPECT_TRUE(module_live("test_dedup"));
+		EXPECT_EQ(0, unload("test_dedup"));
+	}
+	TH_LOG("%d allocations failed", ours);
+	/* The arguments, the flight, its node and its completion. */
+	EXPECT_EQ(4, ours);
+	close(fd);
+}
+
+TEST_HARNESS_MAIN

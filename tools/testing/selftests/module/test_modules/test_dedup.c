@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A module whose init function does what its arguments say.
+ */
+
+#include <linux/module.h>
+#include <linux/moduleparam.h>
+
+#include "test_dedup_gate.h"
+
+static int gate = -1;
+module_param(gate, int, 0444);
+MODULE_PARM_DESC(gate, "the gate to wait for (default: none)");
+
+static int fail;
+module_param(fail, int, 0444);
+MODULE_PARM_DESC(fail, "what init returns, a negative errno (default: 0)");
+
+static int tag;
+module_param(tag, int, 0444);
+MODULE_PARM_DESC(tag, "what the gates note in their log");
+
+static bool interruptible;
+module_param(interruptible, bool, 0444);
+MODULE_PARM_DESC(interruptible, "whether a signal ends the wait for the gate");
+
+static char *text = "";
+module_param(text, charp, 0444);
+MODULE_PARM_DESC(text, "anything");
+
+static int __init test_dedup_init(void)
+{
+	int err = test_dedup_gate_pass(gate, tag, interruptible);
+
+	return err ?: fail;
+}
+module_init(test_dedup_init);
+
+static void __exit test_dedup_exit(void)
+{
+}
+module_exit(test_dedup_exit);
+
+MODULE_DESCRIPTION("A module for the module load de-duplication selftests");
+MODULE_LICENSE("GPL");

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Gates that user space opens and closes, so that a test decides when the init
+ * function of a module goes on, and needs no clock.
+ *
+ * Everything is a parameter below /sys/module/test_dedup_gate/parameters/.
+ */
+
+#include <linux/errno.h>
+#include <linux/minmax.h>
+#include <linux/module.h>
+#include <linux/moduleparam.h>
+#include <linux/mutex.h>
+#include <linux/sched.h>
+#include <linux/sprintf.h>
+#include <linux/wait.h>
+
+#include "test_dedup_gate.h"
+
+#define GATES 32
+#define LOG_MAX 512
+
+static DECLARE_WAIT_QUEUE_HEAD(gate_wait);
+static DEFINE_MUTEX(log_lock);
+
+static unsigned int gates_open;
+static int log_tags[LOG_MAX];
+static unsigned int log_len;
+
+/* open: a mask of the gates that are open. */
+static int gates_open_set(const char *val, const struct kernel_param *kp)
+{
+	int err = param_set_uint(val, kp);
+
+	if (!err)
+		wake_up_all(&gate_wait);
+	return err;
+}
+
+static const struct kernel_param_ops gates_open_ops = {
+	.set = gates_open_set,
+	.get = param_get_uint,
+};
+module_param_cb(open, &gates_open_ops, &gates_open, 0644);
+
+/* log: the tags of the modules that came by, in order. Write to clear it. */
+static int log_set(const char *val, const struct kernel_param *kp)
+{
+	guard(mutex)(&log_lock);
+	log_len = 0;
+	return 0;
+}
+
+static int log_get(char *buf, const struct kernel_param *kp)
+{
+	int len = 0;
+
+	guard(mutex)(&log_lock);
+	for (unsigned int i = 0; i < min(log_len, LOG_MAX); i++)
+		len += scnprintf(buf + len, PAGE_SIZE - len, "%d ", log_tags[i]);
+	return len + scnprintf(buf + len, PAGE_SIZE - len, "\n");
+}
+
+static const struct kernel_param_ops log_ops = {
+	.set = log_set,
+	.get = log_get,
+};
+module_param_cb(log, &log_ops, NULL, 0644);
+
+/* entered: how often a module came by since the log was cleared. */
+static int entered_get(char *buf, const struct kernel_param *kp)
+{
+	guard(mutex)(&log_lock);
+	return scnprintf(buf, PAGE_SIZE, "%u\n", log_len);
+}
+
+static const struct kernel_param_ops entered_ops = {
+	.get = entered_get,
+};
+module_param_cb(entered, &entered_ops, NULL, 0444);
+
+/**
+ * test_dedup_gate_pass() - note that a module came by, and wait for its gate
+ * @gate: which gate, or -1 to wait for none
+ * @tag: what to note
+ * @interruptible: whether a signal ends the wait; if not, only SIGKILL does
+ *
+ * Return: 0, or -EINTR after a signal.
+ */
+int test_dedup_gate_pass(int gate, int tag, bool interruptible)
+{
+	/* Idle: a test can tell this sleep from one on the way to the gate. */
+	unsigned int state = TASK_IDLE | TASK_WAKEKILL;
+
+	scoped_guard(mutex, &log_lock) {
+		if (log_len < LOG_MAX)
+			log_tags[log_len] = tag;
+		log_len++;
+	}
+
+	if (gate < 0 || gate >= GATES)
+		return 0;
+
+	if (interruptible)
+		state = TASK_INTERRUPTIBLE;
+	if (wait_event_state(gate_wait, READ_ONCE(gates_open) & BIT(gate), state))
+		return -EINTR;
+	return 0;
+}
+EXPORT_SYMBOL_GPL(test_dedup_gate_pass);
+
+MODULE_DESCRIPTION("Gates for the module load de-duplication selftests");
+MODULE_LICENSE("GPL");
