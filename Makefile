@@ -5,9 +5,9 @@
 .NOTPARALLEL:
 
 # These may be given on the command line or in the environment.
-export KSRC ACCEL SMP MEM LIMIT N
+export KSRC ACCEL SMP MEM LIMIT N TESTS
 
-TARGETS := run test lint shell storm kernel where series apply clean
+TARGETS := run test kselftest kunit lint shell storm kernel where series apply clean
 
 .PHONY: help python $(TARGETS)
 
@@ -19,6 +19,8 @@ help: ## show this list
 
 run: ## build a patched kernel, boot it, show what it saves
 test: ## everything that must hold; ends with "N passed, N failed"
+kselftest: ## the kselftests alone, or those that TESTS= names
+kunit: ## the KUnit tests alone
 lint: ## rustfmt, clippy, rustdoc, checkpatch, shellcheck and ruff
 shell: ## a shell in the booted kernel
 storm: ## one storm with SMP= CPUs (255) and N= processes (SMP)

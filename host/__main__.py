@@ -150,7 +150,7 @@ def run_kselftests(kernel, smp, name, tests=None, limit=1500):
 
 
 def run_kunit(kernel, smp):
-    append = ["kunit.enable=1"]
+    append = ["kunit.enable=1", "kunit.autorun=1"]
     result = vm.run(kernel, "nothing", smp=smp, append=append, limit=300, name="kunit")
     say(f"  kernel log with the results: {result.log_file}, {result.seconds:.0f} s")
     results = tap.kunit(kernel.source, result.log_file)
@@ -175,6 +175,22 @@ def cmd_lint():
     kernel = built(tests=True)
     tally = tap.Tally()
     report(tally, "lint", lint.checks(kernel))
+    finish(tally)
+
+
+def cmd_kunit():
+    kernel = built()
+    tally = tap.Tally()
+    report(tally, "KUnit", run_kunit(kernel, vm.number("SMP", vm.DEFAULT_SMP)))
+    finish(tally)
+
+
+def cmd_kselftest():
+    """The kselftests alone, or those that TESTS= names."""
+    kernel = built()
+    tests = os.environ.get("TESTS", "").replace(",", " ").split()
+    tally = tap.Tally()
+    report(tally, "kselftest", run_kselftests(kernel, vm.number("SMP", vm.DEFAULT_SMP), "kselftest", tests))
     finish(tally)
 
 

@@ -117,6 +117,12 @@ static inline int load(const char *path, const char *args, int flags)
 	return err;
 }
 
+/* Lets removals be quick: each waits for several RCU grace periods. */
+static inline void quick_removals(void)
+{
+	spit("/sys/kernel/rcu_expedited", "1");
+}
+
 static inline int unload(const char *name)
 {
 	return syscall(SYS_delete_module, name, O_NONBLOCK) ? errno : 0;
@@ -323,20 +329,23 @@ static inline void caller_run(struct caller *c)
 /* Starts a process that will make the call once callers_release() was called. */
 static inline void caller_start(struct caller *c, const char *path, const char *args, int flags)
 {
+	pid_t pid;
+
 	c->path = path;
 	c->args = args;
 	c->flags = flags;
 	c->err = -1;
 	fflush(stdout);
-	c->pid = fork();
-	if (c->pid == 0) {
+	pid = fork();
+	if (pid == 0) {
 		caller_run(c);
 		_exit(0);
 	}
-	if (c->pid < 0) {
+	if (pid < 0) {
 		perror("fork");
 		exit(1);
 	}
+	c->pid = pid;
 }
 
 static inline void callers_release(void)

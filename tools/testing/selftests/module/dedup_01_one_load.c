@@ -77,11 +77,17 @@ TEST_F_TIMEOUT(one_load, all_get_the_error, 300)
 /* In the one format that this kernel can decompress. */
 TEST_F_TIMEOUT(one_load, compressed_module, 300)
 {
-	char format[16], path[64];
+	const char *path;
+	char format[16];
 
 	if (slurp("/sys/module/compression", format, sizeof(format)) <= 0)
 		SKIP(return, "this kernel decompresses no modules");
-	snprintf(path, sizeof(path), "test_dedup.ko.%s", strtok(format, "\n"));
+	if (!strcmp(format, "zstd\n"))
+		path = "test_dedup.ko.zst";
+	else if (!strcmp(format, "xz\n"))
+		path = "test_dedup.ko.xz";
+	else
+		SKIP(return, "no test module is compressed with %s", format);
 	ASSERT_LT(0, file_size(path));
 	TH_LOG("%s", path);
 
@@ -146,9 +152,10 @@ TEST_F_TIMEOUT(one_load, files_that_share_a_bucket, 300)
 		caller_start(&callers[i], paths[i % FILES], "gate=0", 0);
 	callers_release();
 	callers_settle(callers, FILES * 2);
-	EXPECT_EQ(FILES, gates_entered());
+	gates_wait_entered(FILES);
 	gates_open(1);
 	callers_wait(callers, FILES * 2);
+	EXPECT_EQ(FILES, gates_entered());
 
 	EXPECT_EQ(FILES * 2, callers_with(callers, FILES * 2, 0));
 	since = stats_since(self->before);

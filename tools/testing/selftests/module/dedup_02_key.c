@@ -91,7 +91,7 @@ TEST_F(key, those_that_wait_read_nothing)
 
 TEST_F(key, other_flags)
 {
-	leader_and_others("gate=0", "gate=0", MODULE_INIT_IGNORE_VERMAGIC);
+	leader_and_others("gate=0", "gate=0", MODULE_INIT_IGNORE_MODVERSIONS);
 	gates_open(1);
 	callers_wait(callers, 1 + OTHERS);
 

@@ -18,6 +18,7 @@ FIXTURE_SETUP(live)
 	ASSERT_EQ(0, gates_load());
 	gates_reset();
 	callers_init();
+	quick_removals();
 }
 
 FIXTURE_TEARDOWN(live)
@@ -52,7 +53,7 @@ static void loader(const atomic_int *round, atomic_int *over, atomic_int *wrong)
 		int err;
 
 		while (atomic_load(round) < i)
-			sched_yield();
+			nap();
 		err = finit(fd, "", 0);
 		/*
 		 * EBUSY, ENOENT: it met, by name, a load that failed or a
@@ -97,7 +98,7 @@ TEST_F_TIMEOUT(live, removal_races_the_last_followers, 600)
 			ghosts += !module_live("test_dedup") &&
 				  atomic_load(over) == i * LOADERS;
 		while (atomic_load(over) < i * LOADERS)
-			sched_yield();
+			nap();
 		/* All have returned: whoever was last found or made it live. */
 		EXPECT_TRUE(module_live("test_dedup"));
 		removed += !unload("test_dedup");

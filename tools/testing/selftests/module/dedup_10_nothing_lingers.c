@@ -15,6 +15,7 @@ FIXTURE_SETUP(nothing_lingers)
 {
 	ASSERT_EQ(0, gates_load());
 	gates_reset();
+	quick_removals();
 	self->before = read_stats();
 }
 
