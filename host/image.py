@@ -69,6 +69,8 @@ def build(kernel):
             image.program(f"/bin/{program}", path)
     for name in KMOD_NAMES:
         image.link(f"/bin/{name}", "kmod")
+    # The shell of busybox would prefer its own modprobe to the real one.
+    image.link("/bin/sh", "bash")
     for name in (output_of([busybox, "--list"]) or "").split():
         if f"/bin/{name}" not in image.entries:
             image.link(f"/bin/{name}", "busybox")

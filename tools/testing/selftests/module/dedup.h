@@ -117,6 +117,18 @@ static inline int load(const char *path, const char *args, int flags)
 	return err;
 }
 
+/*
+ * Tells whoever reads the kernel log that lines with this text are our doing,
+ * until "nothing" is expected again.
+ */
+static inline void log_expect(const char *text)
+{
+	char line[128];
+
+	snprintf(line, sizeof(line), "selftest expects: %s\n", text);
+	spit("/dev/kmsg", line);
+}
+
 /* Lets removals be quick: each waits for several RCU grace periods. */
 static inline void quick_removals(void)
 {
