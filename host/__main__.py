@@ -39,8 +39,8 @@ def cmd_run():
     result = vm.run(kernel, "run", follow=follow_steps).check()
     storms = dict(re.findall(r"^@storm (\w+) (.*)$", result.output, re.M))
     modprobes = dict(re.findall(r"^@modprobe (\w+) (.*)$", result.output, re.M))
-    stats = result.output.partition("@stats\n")[2].partition("@exit")[0]
-    print("\n/sys/kernel/debug/modules/stats:\n")
+    stats = result.output.partition("@stats\n")[2].partition("@end")[0]
+    print("\n/sys/kernel/debug/modules/stats after the storms with module.dedup=on:\n")
     print(stats)
     print_table(storms, modprobes)
     say(f"\nThe kernel log: {result.log_file}")
@@ -59,7 +59,7 @@ def print_table(storms, modprobes):
     rows.append(("64 processes, modprobe of a module that needs another", "", ""))
     rows.append(("  modprobes that succeeded", *(one["ok"] for one in both)))
     rows.append(("  memory wasted on copies", *(megabytes(one["wasted"]) for one in both)))
-    rows.append(("  time", *(f"{float(one['end']) - float(one['start']):.2f} s" for one in both)))
+    rows.append(("  time", *(f"{int(one['ms']) / 1000:.2f} s" for one in both)))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     for row in rows:
         print(f"{row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}".rstrip())

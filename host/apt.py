@@ -9,7 +9,6 @@ from pathlib import Path
 
 from .util import CACHE, Failure, log_file, output_of, run, say
 
-
 # Signs all of Debian's suites; each Debian has it.
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 

@@ -114,9 +114,7 @@ class Kernel:
         selftests = root / "selftests"
         log = log_file(f"selftests-{self.name}.log")
         say("Building the selftests")
-        self.make(
-            f"INSTALL_MOD_PATH={root}", "modules_install", what="Installing the modules", progress=False, log=log
-        )
+        self.make(f"INSTALL_MOD_PATH={root}", "modules_install", what="Installing the modules", progress=False, log=log)
         self.make("headers", what="Installing the headers", progress=False, log=log)
         output = self.folder / "kselftest"
         run(

@@ -136,7 +136,7 @@ def contents(tree, version):
 
 def mode_of(place):
     source = TOP / place
-    return 0o755 if source.is_file() and source.stat().st_mode & 0o100 or place.endswith(".sh") else 0o644
+    return 0o755 if (source.is_file() and source.stat().st_mode & 0o100) or place.endswith(".sh") else 0o644
 
 
 def sync(stock, tree):
@@ -217,7 +217,7 @@ def generate(stock):
             message = patch.read_text().split("\n---\n")[0].strip()
             git(repo, "add", "-A")
             git(repo, "commit", "-q", "-m", message)
-        git(repo, "format-patch", "-q", "-o", str(out), "--no-signature", "HEAD~%d" % len(steps()))
+        git(repo, "format-patch", "-q", "-o", str(out), "--no-signature", f"HEAD~{len(steps())}")
     return sorted(out.glob("*.patch"))
 
 

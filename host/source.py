@@ -47,9 +47,13 @@ def debian_source(wanted=None):
         part = fresh_folder(tree.with_name(tree.name + ".part"))
         archive = f"./usr/src/{name}.tar.xz"
         say("Unpacking it")
-        pipe = 'set -o pipefail; dpkg-deb --fsys-tarfile "$0" | tar xO "$1" | xz -dT0 | tar x --strip-components=1 -C "$2"'
+        pipe = (
+            'set -o pipefail; dpkg-deb --fsys-tarfile "$0" | tar xO "$1" | xz -dT0 | tar x --strip-components=1 -C "$2"'
+        )
         run(
-            ["bash", "-c", pipe, str(package), archive, str(part)], log=log_file("unpack.log"), what="Unpacking the source"
+            ["bash", "-c", pipe, str(package), archive, str(part)],
+            log=log_file("unpack.log"),
+            what="Unpacking the source",
         )
         part.rename(tree)
     finally:

@@ -50,10 +50,9 @@ def kselftests(output):
             continue
         text = match[3].removeprefix("selftests: module: ").removeprefix("- ")
         name = text.split(" #")[0].strip()
+        result = PASSED if match[2] == "ok" else FAILED
         if re.search(r"# *SKIP", text):
             result = SKIPPED
-        else:
-            result = PASSED if match[2] == "ok" else FAILED
         if match[1]:
             inner.append((name, result))
             continue

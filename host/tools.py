@@ -150,7 +150,11 @@ def ensure(tests=False):
             )
 
     rust, libclang, bindgen = find_rust(), find_libclang(), find_bindgen()
-    for found, name in ((rust, "a Rust compiler with its library source"), (libclang, "libclang"), (bindgen, "bindgen")):
+    for found, name in (
+        (rust, "a Rust compiler with its library source"),
+        (libclang, "libclang"),
+        (bindgen, "bindgen"),
+    ):
         if not found:
             raise Failure(f"{name} is missing, or too old, and installing Debian's packages did not help")
     rustc, library = rust

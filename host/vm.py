@@ -143,7 +143,10 @@ def start(kernel, job, *, smp, limit, accel, name, append=(), follow=None):
     killed = None
     with open(errors, "wb") as out, open(output, "rb") as lines:
         process = subprocess.Popen(
-            command(kernel, smp, [f"job={job}", *append], accel, serial), stdin=subprocess.DEVNULL, stdout=out, stderr=out
+            command(kernel, smp, [f"job={job}", *append], accel, serial),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
         )
         rest = b""
         try:

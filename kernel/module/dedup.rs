@@ -41,8 +41,8 @@ use kernel::{
 
 const __LOG_PREFIX: &[u8] = b"module\0";
 
-/// The one table. Empty until the early initcalls, and for good if there was no memory for it: then
-/// every call goes to the loader by itself.
+/// The one table. Empty until the early initcalls, and for good if there was no memory for it:
+/// then every call goes to the loader by itself.
 static TABLE: SetOnce<Table<Load>> = SetOnce::new();
 
 /// The sizes of the files that were not read because the call joined another one.
@@ -84,9 +84,8 @@ impl Load {
         }
         // SAFETY: By the safety requirements these bytes are initialised, come from the allocator
         // of `KVec`, and are ours. An allocation is at least as large as what was asked for.
-        let args = unsafe {
-            KVec::from_raw_parts(call.args.cast::<u8>(), call.args_size, call.args_size)
-        };
+        let args =
+            unsafe { KVec::from_raw_parts(call.args.cast::<u8>(), call.args_size, call.args_size) };
         let file = NonNull::new(call.file)?.cast::<File>();
         // SAFETY: The caller has a reference, so the count is not zero. A system call that got its
         // file by `fdget()` has no `fdget_pos()` active on this thread.
@@ -151,8 +150,9 @@ extern "C" fn module_dedup_init() -> c_int {
 ///
 /// # Safety
 ///
-/// `call` must be valid, with a file that the caller has a reference to. `args` must be null, or the
-/// start of `args_size` initialised bytes from `kmalloc()`, of which this function takes ownership.
+/// `call` must be valid, with a file that the caller has a reference to. `args` must be null, or
+/// the start of `args_size` initialised bytes from `kmalloc()`, of which this function takes
+/// ownership.
 #[export]
 unsafe extern "C" fn module_dedup_enter(call: *mut bindings::module_dedup_call) -> c_int {
     // SAFETY: By the safety requirements `call` is valid, and nobody else knows of it.
@@ -166,7 +166,11 @@ unsafe extern "C" fn module_dedup_enter(call: *mut bindings::module_dedup_call) 
     result.unwrap_or_else(|e| e.to_errno())
 }
 
-fn enter(table: &Table<Load>, mut load: Load, call: &mut bindings::module_dedup_call) -> Result<c_int> {
+fn enter(
+    table: &Table<Load>,
+    mut load: Load,
+    call: &mut bindings::module_dedup_call,
+) -> Result<c_int> {
     let size = load.id.size;
     loop {
         match table.enter(load) {
@@ -186,8 +190,8 @@ fn enter(table: &Table<Load>, mut load: Load, call: &mut bindings::module_dedup_
 
 fn lead(leader: Leader<'_, Load>, call: &mut bindings::module_dedup_call) -> c_int {
     call.flight = ptr::from_ref(leader.flight()).cast::<c_void>();
-    // SAFETY: `call` is valid. The flight and, as part of its key, `call.args` live at least as long
-    // as `leader`, which is until after the load.
+    // SAFETY: `call` is valid. The flight and, as part of its key, `call.args` live at least as
+    // long as `leader`, which is until after the load.
     let result = unsafe { bindings::module_dedup_load(call) };
     leader.finish(result)
 }

@@ -150,7 +150,7 @@ TEST_F(key, in_order_of_arrival_one_key_at_a_time)
 	callers_wait(callers, 17);
 
 	ASSERT_LT(0, slurp(GATE_PARAM "log", log, sizeof(log)));
-	EXPECT_STREQ("0 1 2 3 4 5 6 7 8 \n", log);
+	EXPECT_STREQ("0 1 2 3 4 5 6 7 8", log);
 	for (int i = 0; i < 8; i++) {
 		EXPECT_EQ(30 + i, callers[1 + i].err);
 		EXPECT_EQ(30 + i, callers[9 + i].err);

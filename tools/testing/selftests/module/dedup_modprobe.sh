@@ -5,6 +5,7 @@
 # dependency. Both must succeed, every time.
 
 DIR="$(dirname "$(readlink -f "$0")")"
+# shellcheck source=/dev/null
 . "$DIR"/../kselftest/ktap_helpers.sh
 
 ROUNDS=50

@@ -8,9 +8,9 @@
 
 #include "dedup.h"
 
-static void usage(const char *self)
+static void explain(const char *self)
 {
-	fprintf(stderr, "usage: %s [-n PROCESSES] [-m on|c|off] [FILE]\n", self);
+	fprintf(stderr, "Usage: %s [-n PROCESSES] [-m on|c|off] [FILE]\n", self);
 	exit(2);
 }
 
@@ -28,12 +28,12 @@ int main(int argc, char **argv)
 		else if (opt == 'm')
 			mode = optarg;
 		else
-			usage(argv[0]);
+			explain(argv[0]);
 	}
 	if (optind < argc)
 		path = argv[optind++];
 	if (optind < argc || n < 1 || n > MAX_CALLERS)
-		usage(argv[0]);
+		explain(argv[0]);
 	if (file_size(path) < 0) {
 		fprintf(stderr, "%s: %s: %s\n", argv[0], path, strerror(errno));
 		return 1;

@@ -57,8 +57,8 @@ static int log_get(char *buf, const struct kernel_param *kp)
 
 	guard(mutex)(&log_lock);
 	for (unsigned int i = 0; i < min(log_len, LOG_MAX); i++)
-		len += scnprintf(buf + len, PAGE_SIZE - len, "%d ", log_tags[i]);
-	return len + scnprintf(buf + len, PAGE_SIZE - len, "\n");
+		len += scnprintf(buf + len, PAGE_SIZE - len, "%s%d", i ? " " : "", log_tags[i]);
+	return len;
 }
 
 static const struct kernel_param_ops log_ops = {
