@@ -16,7 +16,7 @@
 /* Room for our lines in the buffer of debugfs' modules/stats. */
 #define MODULE_DEDUP_STATS_SIZE 1024
 
-int module_dedup_show_stats(char *buf, size_t size);
+void module_dedup_show_stats(char *buf, size_t size, unsigned int *len);
 
 static inline void module_dedup_set_call(struct load_info *info,
 					 struct module_dedup_call *call)
@@ -59,9 +59,9 @@ static inline void module_dedup_live(struct module *mod)
 
 #define MODULE_DEDUP_STATS_SIZE 0
 
-static inline int module_dedup_show_stats(char *buf, size_t size)
+static inline void module_dedup_show_stats(char *buf, size_t size,
+					   unsigned int *len)
 {
-	return 0;
 }
 
 static inline void module_dedup_set_call(struct load_info *info,

@@ -14,6 +14,7 @@
 #include <linux/module.h>
 #include <linux/moduleparam.h>
 #include <linux/security.h>
+#include <linux/seq_file.h>
 #include <linux/sizes.h>
 #include <linux/stat.h>
 #include <linux/string.h>
@@ -196,39 +197,41 @@ int module_dedup_finit(struct file *file, const char __user *uargs, int flags)
 
 /**
  * module_dedup_show_stats() - print what happened since boot
- * @buf: where to
- * @size: how many bytes there are at @buf
+ * @buf: a buffer that holds a string
+ * @size: its size in bytes
+ * @len: the length of the string, which grows by what is printed
  *
  * Context: any.
- * Return: how many bytes were printed, without the final NUL.
  */
-int module_dedup_show_stats(char *buf, size_t size)
+void module_dedup_show_stats(char *buf, size_t size, unsigned int *len)
 {
 	struct module_dedup_stats stats;
 
 	module_dedup_read_stats(&stats);
-	return scnprintf(buf, size,
-			 MODULE_DEDUP_LINE MODULE_DEDUP_LINE MODULE_DEDUP_LINE
-			 MODULE_DEDUP_LINE MODULE_DEDUP_LINE MODULE_DEDUP_LINE
-			 MODULE_DEDUP_LINE,
-			 "Flights led", stats.led,
-			 "Calls joined", stats.joined,
-			 "Joined bytes saved", stats.joined_bytes,
-			 "Most followers at once", stats.most_followers,
-			 "Followers interrupted", stats.interrupted,
-			 "Same file, other call", stats.behind,
-			 "Calls not joinable", stats.bypassed);
+	*len += scnprintf(buf + *len, size - *len,
+			  MODULE_DEDUP_LINE MODULE_DEDUP_LINE MODULE_DEDUP_LINE
+			  MODULE_DEDUP_LINE MODULE_DEDUP_LINE MODULE_DEDUP_LINE
+			  MODULE_DEDUP_LINE,
+			  "Flights led", stats.led,
+			  "Calls joined", stats.joined,
+			  "Joined bytes saved", stats.joined_bytes,
+			  "Most followers at once", stats.most_followers,
+			  "Followers interrupted", stats.interrupted,
+			  "Same file, other call", stats.behind,
+			  "Calls not joinable", stats.bypassed);
 }
 
 #if defined(CONFIG_DEBUG_FS) && !defined(CONFIG_MODULE_STATS)
 static int module_dedup_stats_show(struct seq_file *m, void *unused)
 {
 	char *buf __free(kfree) = kmalloc(MODULE_DEDUP_STATS_SIZE, GFP_KERNEL);
+	unsigned int len = 0;
 
 	if (!buf)
 		return -ENOMEM;
 
-	seq_write(m, buf, module_dedup_show_stats(buf, MODULE_DEDUP_STATS_SIZE));
+	module_dedup_show_stats(buf, MODULE_DEDUP_STATS_SIZE, &len);
+	seq_write(m, buf, len);
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(module_dedup_stats);

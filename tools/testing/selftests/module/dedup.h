@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/futex.h>
 #include <linux/module.h>
 #include <sched.h>
 #include <signal.h>
@@ -330,7 +331,7 @@ static inline void caller_run(struct caller *c)
 	before = bytes_read();
 	atomic_store(&c->ready, 1);
 	while (!atomic_load(callers_go))
-		sched_yield();
+		syscall(SYS_futex, callers_go, FUTEX_WAIT, 0, NULL, NULL, 0);
 
 	c->err = fd < 0 ? errno : finit(fd, c->args, c->flags);
 	c->returned = now_ns();
@@ -363,6 +364,7 @@ static inline void caller_start(struct caller *c, const char *path, const char *
 static inline void callers_release(void)
 {
 	atomic_store(callers_go, 1);
+	syscall(SYS_futex, callers_go, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
 
 /* Whether the process is asleep in finit_module(), or over. */

@@ -149,6 +149,8 @@ TEST_F(signals, debugger)
 	ASSERT_EQ(pid, waitpid(pid, &status, __WALL));
 	ASSERT_TRUE(WIFSTOPPED(status));
 	ASSERT_EQ(0, ptrace(PTRACE_DETACH, pid, NULL, NULL));
+	/* Asleep again. Later, and it could find the module live. */
+	callers_settle(&callers[VICTIM], 1);
 
 	gates_open(1);
 	callers_wait(callers, N);
