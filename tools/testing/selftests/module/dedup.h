@@ -119,6 +119,15 @@ static inline int load(const char *path, const char *args, int flags)
 }
 
 /*
+ * How often to repeat a load and unload: each interrupts all CPUs many times,
+ * which takes long where many CPUs are emulated by few.
+ */
+static inline int rounds(void)
+{
+	return sysconf(_SC_NPROCESSORS_ONLN) > 16 ? 100 : 1000;
+}
+
+/*
  * Tells whoever reads the kernel log that lines with this text are our doing,
  * until "nothing" is expected again.
  */

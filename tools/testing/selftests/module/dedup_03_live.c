@@ -7,7 +7,6 @@
 #include "dedup.h"
 #include "kselftest_harness.h"
 
-#define ROUNDS 1000
 #define LOADERS 4
 
 FIXTURE(live) {
@@ -45,20 +44,17 @@ TEST_F(live, followers_return_after_the_module_is_live)
 }
 
 /* One process for the whole test: loads and checks, as often as it is told. */
-static void loader(const atomic_int *round, atomic_int *over, atomic_int *wrong)
+static void loader(int n, const atomic_int *round, atomic_int *over, atomic_int *wrong)
 {
 	int fd = open(TEST_KO, O_RDONLY);
 
-	for (int i = 1; i <= ROUNDS; i++) {
+	for (int i = 1; i <= n; i++) {
 		int err;
 
 		while (atomic_load(round) < i)
 			nap();
 		err = finit(fd, "", 0);
-		/*
-		 * EBUSY, ENOENT: it met, by name, a load that failed or a
-		 * module that somebody was removing.
-		 */
+		/* EBUSY: it met, by name, a module that somebody was removing. */
 		if (err && err != EEXIST && err != EBUSY)
 			atomic_fetch_add(wrong, 1);
 		atomic_fetch_add(over, 1);
@@ -76,7 +72,7 @@ TEST_F_TIMEOUT(live, removal_races_the_last_followers, 600)
 	atomic_int *shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
 				  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	atomic_int *round = &shared[0], *over = &shared[1], *wrong = &shared[2];
-	int removed = 0, ghosts = 0;
+	int n = rounds(), removed = 0, ghosts = 0;
 	pid_t pids[LOADERS];
 
 	ASSERT_NE(MAP_FAILED, shared);
@@ -84,12 +80,12 @@ TEST_F_TIMEOUT(live, removal_races_the_last_followers, 600)
 		pids[i] = fork();
 		ASSERT_LE(0, pids[i]);
 		if (pids[i] == 0) {
-			loader(round, over, wrong);
+			loader(n, round, over, wrong);
 			_exit(0);
 		}
 	}
 
-	for (int i = 1; i <= ROUNDS; i++) {
+	for (int i = 1; i <= n; i++) {
 		atomic_store(round, i);
 		while (unload("test_dedup") && atomic_load(over) < i * LOADERS)
 			sched_yield();
@@ -106,7 +102,7 @@ TEST_F_TIMEOUT(live, removal_races_the_last_followers, 600)
 
 	for (int i = 0; i < LOADERS; i++)
 		waitpid(pids[i], NULL, 0);
-	EXPECT_EQ(ROUNDS, removed);
+	EXPECT_EQ(n, removed);
 	EXPECT_EQ(0, ghosts);
 	EXPECT_EQ(0, atomic_load(wrong));
 	munmap(shared, 4096);

@@ -24,18 +24,18 @@ FIXTURE_TEARDOWN(nothing_lingers)
 	unload("test_dedup");
 }
 
-TEST_F_TIMEOUT(nothing_lingers, load_and_unload_1000_times, 300)
+TEST_F_TIMEOUT(nothing_lingers, load_and_unload_again, 300)
 {
-	int loaded = 0, unloaded = 0;
+	int n = rounds(), loaded = 0, unloaded = 0;
 
-	for (int i = 0; i < 1000; i++) {
+	for (int i = 0; i < n; i++) {
 		loaded += !load(TEST_KO, "", 0);
 		unloaded += !unload("test_dedup");
 	}
-	EXPECT_EQ(1000, loaded);
-	EXPECT_EQ(1000, unloaded);
-	EXPECT_EQ(1000, gates_entered());
-	EXPECT_EQ(1000, stats_since(self->before).led);
+	EXPECT_EQ(n, loaded);
+	EXPECT_EQ(n, unloaded);
+	EXPECT_EQ(n, gates_entered());
+	EXPECT_EQ(n, stats_since(self->before).led);
 }
 
 TEST_F(nothing_lingers, a_failure_is_retried)
