@@ -26,14 +26,17 @@ def debian_source(wanted=None):
         return known[-1]
 
     suites = apt.Suites(SUITES)
-    suites.update()
+    log = suites.update()
     found = [
         (apt.version_of(version), name, version)
         for name, versions in suites.versions(r"linux-source-\d+\.\d+").items()
         for version in versions
     ]
     if not found:
-        raise Failure("Debian's package lists have no kernel source. Please name one: KSRC=/path/to/linux")
+        raise Failure(
+            f"No kernel source could be found in Debian's package lists (no network?); the log is {log}.\n"
+            "A kernel of your own can be named with KSRC=/path/to/linux."
+        )
     ours = [entry for entry in found if entry[0][:2] in series.supported()]
     if wanted:
         ours = [entry for entry in ours if entry[0][:2] == wanted]

@@ -67,6 +67,8 @@ struct module_dedup_call {
  * @most_followers: the most followers that one flight had at once
  * @interrupted: followers, and callers in line, that a signal ended
  * @behind: calls that had to wait for another load of the same file
+ * @retried: followers that tried again, because their leader came to an end
+ *	that was nobody else's
  * @bypassed: calls that could not be de-duplicated, and went to the loader
  *
  * Each call that is de-duplicated, or could not be, ends as exactly one of
@@ -79,6 +81,7 @@ struct module_dedup_stats {
 	u64 most_followers;
 	u64 interrupted;
 	u64 behind;
+	u64 retried;
 	u64 bypassed;
 };
 
@@ -92,6 +95,8 @@ void module_dedup_read_stats(struct module_dedup_stats *stats);
 
 /* kernel/module/dedup_call.c */
 int module_dedup_finit(struct file *file, const char __user *uargs, int flags);
+bool module_dedup_is_private(int result);
+int module_dedup_shared_result(int result);
 
 /* The loader without the table, kernel/module/main.c */
 int module_dedup_load(struct module_dedup_call *call);

@@ -180,7 +180,8 @@ fn enter(
             Entry::Follower(follower) => match follower.wait()? {
                 Ended::Result(result) => {
                     JOINED_BYTES.add(size, Relaxed);
-                    return Ok(result);
+                    // SAFETY: FFI call without requirements.
+                    return Ok(unsafe { bindings::module_dedup_shared_result(result) });
                 }
                 Ended::Retry(again) => load = again,
             },
@@ -193,6 +194,12 @@ fn lead(leader: Leader<'_, Load>, call: &mut bindings::module_dedup_call) -> c_i
     // SAFETY: `call` is valid. The flight and, as part of its key, `call.args` live at least as
     // long as `leader`, which is until after the load.
     let result = unsafe { bindings::module_dedup_load(call) };
+    // SAFETY: FFI call without requirements.
+    if unsafe { bindings::module_dedup_is_private(result) } {
+        // Without a result, the followers try again.
+        drop(leader);
+        return result;
+    }
     leader.finish(result)
 }
 
@@ -235,6 +242,7 @@ unsafe extern "C" fn module_dedup_read_stats(stats: *mut bindings::module_dedup_
         most_followers: table.most_followers,
         interrupted: table.interrupted,
         behind: table.behind,
+        retried: table.retried,
         bypassed: BYPASSED.load(Relaxed),
     };
     // SAFETY: By the safety requirements.

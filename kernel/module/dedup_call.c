@@ -7,12 +7,14 @@
 
 #include <linux/cleanup.h>
 #include <linux/debugfs.h>
+#include <linux/errno.h>
 #include <linux/fs.h>
 #include <linux/init.h>
 #include <linux/jhash.h>
 #include <linux/limits.h>
 #include <linux/module.h>
 #include <linux/moduleparam.h>
+#include <linux/sched/signal.h>
 #include <linux/security.h>
 #include <linux/seq_file.h>
 #include <linux/sizes.h>
@@ -193,6 +195,50 @@ int module_dedup_finit(struct file *file, const char __user *uargs, int flags)
 	}
 }
 
+static bool module_dedup_is_restart(int result)
+{
+	switch (result) {
+	case -ERESTARTSYS:
+	case -ERESTARTNOINTR:
+	case -ERESTARTNOHAND:
+	case -ERESTART_RESTARTBLOCK:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/**
+ * module_dedup_is_private() - whether a load ended because of who loaded
+ * @result: what the load of the current task returned
+ *
+ * Such an end says nothing of the file, so nobody else may have it.
+ *
+ * Context: any, in the task that loaded.
+ * Return: true if a signal ended the load.
+ */
+bool module_dedup_is_private(int result)
+{
+	if (result == -EINTR || module_dedup_is_restart(result))
+		return signal_pending(current);
+
+	return result < 0 && fatal_signal_pending(current);
+}
+
+/**
+ * module_dedup_shared_result() - what a follower returns
+ * @result: what its leader's load returned
+ *
+ * A follower that has no signal to handle must not restart.
+ *
+ * Context: any.
+ * Return: @result, or -EINTR if that would restart the system call.
+ */
+int module_dedup_shared_result(int result)
+{
+	return module_dedup_is_restart(result) ? -EINTR : result;
+}
+
 #define MODULE_DEDUP_LINE "%25s\t%llu\n"
 
 /**
@@ -211,13 +257,14 @@ void module_dedup_show_stats(char *buf, size_t size, unsigned int *len)
 	*len += scnprintf(buf + *len, size - *len,
 			  MODULE_DEDUP_LINE MODULE_DEDUP_LINE MODULE_DEDUP_LINE
 			  MODULE_DEDUP_LINE MODULE_DEDUP_LINE MODULE_DEDUP_LINE
-			  MODULE_DEDUP_LINE,
+			  MODULE_DEDUP_LINE MODULE_DEDUP_LINE,
 			  "Flights led", stats.led,
 			  "Calls joined", stats.joined,
 			  "Joined bytes saved", stats.joined_bytes,
 			  "Most followers at once", stats.most_followers,
 			  "Followers interrupted", stats.interrupted,
 			  "Same file, other call", stats.behind,
+			  "Retried after leader end", stats.retried,
 			  "Calls not joinable", stats.bypassed);
 }
 

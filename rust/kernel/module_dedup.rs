@@ -274,6 +274,8 @@ pub struct Stats {
     pub interrupted: u64,
     /// Calls that found a flight for the same file, but not for the same call.
     pub behind: u64,
+    /// Followers whose flight ended with nothing to share, so that they asked again.
+    pub retried: u64,
 }
 
 /// The counters behind [`Stats`].
@@ -284,6 +286,7 @@ struct Counters {
     most_followers: Atomic<u64>,
     interrupted: Atomic<u64>,
     behind: Atomic<u64>,
+    retried: Atomic<u64>,
 }
 
 /// The flights that are up.
@@ -349,6 +352,7 @@ impl<K: Key> Table<K> {
                 most_followers: Atomic::new(0),
                 interrupted: Atomic::new(0),
                 behind: Atomic::new(0),
+                retried: Atomic::new(0),
             },
         })
     }
@@ -415,6 +419,7 @@ impl<K: Key> Table<K> {
             most_followers: self.counters.most_followers.load(Relaxed),
             interrupted: self.counters.interrupted.load(Relaxed),
             behind: self.counters.behind.load(Relaxed),
+            retried: self.counters.retried.load(Relaxed),
         }
     }
 
@@ -542,7 +547,10 @@ impl<K: Key> Follower<'_, K> {
                 self.table.counters.interrupted.add(1, Relaxed);
                 Err(ERESTARTSYS)
             }
-            _ => Ok(Ended::Retry(self.key)),
+            _ => {
+                self.table.counters.retried.add(1, Relaxed);
+                Ok(Ended::Retry(self.key))
+            }
         }
     }
 }

@@ -396,6 +396,7 @@ mod suite {
         // One of them leads, or several, one after the other; each gets a result.
         shared.wait_over(5)?;
         assert_eq!(shared.good.load(Relaxed), 5);
+        assert_eq!(shared.table.stats().retried, 4);
         assert_eq!(shared.overlaps.load(Relaxed), 0);
         Ok(())
     }

@@ -235,7 +235,7 @@ static inline long long stat_line(const char *name)
 
 /* All lines that tests compare, at one time. */
 struct stats {
-	long long led, joined, bytes, most, interrupted, behind, bypassed, wasted;
+	long long led, joined, bytes, most, interrupted, behind, retried, bypassed, wasted;
 };
 
 static inline struct stats read_stats(void)
@@ -247,6 +247,7 @@ static inline struct stats read_stats(void)
 		.most		= stat_line("Most followers at once"),
 		.interrupted	= stat_line("Followers interrupted"),
 		.behind		= stat_line("Same file, other call"),
+		.retried	= stat_line("Retried after leader end"),
 		.bypassed	= stat_line("Calls not joinable"),
 		.wasted		= stat_line("Virtual mem wasted bytes"),
 	};
@@ -261,6 +262,7 @@ static inline struct stats stats_since(struct stats before)
 	now.bytes -= before.bytes;
 	now.interrupted -= before.interrupted;
 	now.behind -= before.behind;
+	now.retried -= before.retried;
 	now.bypassed -= before.bypassed;
 	now.wasted -= before.wasted;
 	return now;

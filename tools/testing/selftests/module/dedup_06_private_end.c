@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Clause 6: an end that comes from the leader and not from the file is not
+ * shared. The followers try again: one leads, the others follow that one.
+ */
+
+#include "dedup.h"
+#include "kselftest_harness.h"
+
+#define FOLLOWERS 6
+
+FIXTURE(private_end) {
+	struct stats before;
+};
+
+FIXTURE_SETUP(private_end)
+{
+	ASSERT_EQ(0, gates_load());
+	gates_reset();
+	callers_init();
+	self->before = read_stats();
+}
+
+FIXTURE_TEARDOWN(private_end)
+{
+	gates_open(~0);
+	unload("test_dedup");
+}
+
+static void nothing(int sig)
+{
+}
+
+static void handle(struct caller *c)
+{
+	struct sigaction action = { .sa_handler = nothing };
+
+	sigaction(SIGUSR1, &action, NULL);
+}
+
+/* A leader at its gate, and followers asleep. */
+static void start(const char *args)
+{
+	callers_release();
+	callers[0].before = handle;
+	caller_start(&callers[0], TEST_KO, args, 0);
+	gates_wait_entered(1);
+	callers_start(&callers[1], FOLLOWERS, TEST_KO, args, 0);
+	callers_settle(&callers[1], FOLLOWERS);
+}
+
+/* The second leader comes to the gate, the others wait for it. */
+static void go_on(struct __test_metadata *_metadata, const struct stats *before)
+{
+	struct stats since;
+
+	gates_wait_entered(2);
+	callers_settle(&callers[1], FOLLOWERS);
+	gates_open(1);
+	callers_wait(&callers[1], FOLLOWERS);
+	EXPECT_EQ(FOLLOWERS, callers_with(&callers[1], FOLLOWERS, 0));
+	EXPECT_EQ(2, gates_entered());
+	EXPECT_TRUE(module_live("test_dedup"));
+
+	since = stats_since(*before);
+	EXPECT_EQ(2, since.led);
+	EXPECT_EQ(FOLLOWERS - 1, since.joined);
+	EXPECT_EQ(FOLLOWERS, since.retried);
+	EXPECT_EQ(0, since.interrupted);
+}
+
+TEST_F(private_end, killed_leader)
+{
+	start("gate=0");
+	kill(callers[0].pid, SIGKILL);
+	callers_wait(callers, 1);
+	go_on(_metadata, &self->before);
+}
+
+TEST_F(private_end, killed_leader_whose_wait_is_interruptible)
+{
+	start("gate=0 interruptible=1");
+	kill(callers[0].pid, SIGKILL);
+	callers_wait(callers, 1);
+	go_on(_metadata, &self->before);
+}
+
+TEST_F(private_end, interrupted_leader)
+{
+	start("gate=0 interruptible=1");
+	kill(callers[0].pid, SIGUSR1);
+	callers_wait(callers, 1);
+	EXPECT_EQ(EINTR, callers[0].err);
+	go_on(_metadata, &self->before);
+}
+
+/* An error of that name that the module itself returns is for all. */
+TEST_F(private_end, init_returns_eintr)
+{
+	start("gate=0 fail=-4");
+	gates_open(1);
+	callers_wait(callers, 1 + FOLLOWERS);
+	EXPECT_EQ(1 + FOLLOWERS, callers_with(callers, 1 + FOLLOWERS, EINTR));
+	EXPECT_EQ(1, gates_entered());
+}
+
+/* Followers without a signal must not restart: they get EINTR. */
+TEST_F(private_end, init_returns_erestartsys)
+{
+	start("gate=0 fail=-512");
+	gates_open(1);
+	callers_wait(callers, 1 + FOLLOWERS);
+	EXPECT_EQ(512, callers[0].err);
+	EXPECT_EQ(FOLLOWERS, callers_with(&callers[1], FOLLOWERS, EINTR));
+	EXPECT_EQ(1, gates_entered());
+}
+
+TEST_HARNESS_MAIN
