@@ -215,6 +215,7 @@ def main():
         return 2
     lock = None
     try:
+        vm.check_variables()
         if sys.argv[1] != "apply":
             lock = lock_cache()
         commands[sys.argv[1]]()

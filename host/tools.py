@@ -38,6 +38,7 @@ PROGRAMS = {
 TEST_PROGRAMS = {
     "perf": "linux-perf",
     "shellcheck": "shellcheck",
+    "pip3": "python3-pip",
 }
 
 # Headers, by a file that they have.

@@ -32,6 +32,15 @@ def memory(smp):
     return text
 
 
+def check_variables():
+    """Fails, before anything takes long, if the user set something to a value that makes no sense."""
+    for name in ("SMP", "N", "LIMIT"):
+        number(name, 1)
+    memory(1)
+    if os.environ.get("ACCEL") not in (None, "", "kvm", "tcg"):
+        raise Failure(f"ACCEL={os.environ['ACCEL']} is neither kvm nor tcg.")
+
+
 def log_hits(log):
     """The lines of a kernel log that must not be there.
 
@@ -107,11 +116,8 @@ def command(kernel, smp, append, accel, serial):
 
 def choose_accel(kernel):
     """KVM if a short boot really works with it; TCG otherwise."""
-    given = os.environ.get("ACCEL")
-    if given:
-        if given not in ("kvm", "tcg"):
-            raise Failure(f"ACCEL={given} is neither kvm nor tcg.")
-        return given
+    if os.environ.get("ACCEL"):
+        return os.environ["ACCEL"]
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return "tcg"
     # The answer holds until this machine boots again.
