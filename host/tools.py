@@ -2,7 +2,6 @@
 """The programs that a build needs: found where they are, installed where they are not."""
 
 import os
-import re
 import shutil
 from pathlib import Path
 
@@ -12,7 +11,8 @@ from .util import CACHE, Failure, log_file, output_of, run, say
 # What 7.3 asks for (scripts/min-tool-version.sh); a newer kernel says so itself.
 RUSTC_MIN = (1, 85)
 BINDGEN_MIN = (0, 71, 1)
-LIBCLANG_MIN = 17
+# The best known first. What bindgen 0.71 makes of libclang 22 does not compile.
+LIBCLANG = (19, 18, 17, 20, 21)
 
 # A program, and the Debian package that has it.
 PROGRAMS = {
@@ -75,14 +75,14 @@ def find_rust():
 
 
 def find_libclang():
-    """The folder of the newest libclang that will do."""
-    found = [
-        (int(match[1]), str(path.parent))
-        for path in Path("/usr/lib").glob("llvm-*/lib/libclang*.so*")
-        if (match := re.search(r"llvm-(\d+)", str(path))) and int(match[1]) >= LIBCLANG_MIN
-    ]
-    # Whatever has another place is known to the user.
-    return os.environ.get("LIBCLANG_PATH") or max(found, default=(0, None))[1]
+    """The folder of a libclang that will do."""
+    if os.environ.get("LIBCLANG_PATH"):
+        return os.environ["LIBCLANG_PATH"]
+    for version in LIBCLANG:
+        # With its headers, which are in the package that has the link, too.
+        for path in Path("/usr/lib").glob(f"llvm-{version}/lib/libclang.so"):
+            return str(path.parent)
+    return None
 
 
 def find_bindgen():
@@ -100,10 +100,8 @@ def rust_packages():
 
 
 def libclang_package():
-    for version in range(22, LIBCLANG_MIN - 1, -1):
-        if apt.candidate(f"libclang-{version}-dev"):
-            return f"libclang-{version}-dev"
-    return "libclang-dev"
+    found = [f"libclang-{version}-dev" for version in LIBCLANG if apt.candidate(f"libclang-{version}-dev")]
+    return found[0] if found else "libclang-dev"
 
 
 def missing_packages(programs):
