@@ -21,9 +21,11 @@ struct inode;
  * @change_cookie: change cookie, 0 where the filesystem reports none
  * @ctime_sec: change time, seconds
  * @ctime_nsec: change time, nanoseconds
+ * @generation: tells apart files that had the same inode number in turn
  * @dev: device number, as stat() reports it
  *
- * If two of these are equal in every member then so are the contents.
+ * If two of these are equal in every member then so are the contents. One
+ * that outlives its reference to the inode is compared without @inode.
  */
 struct module_dedup_id {
 	const struct inode *inode;
@@ -32,6 +34,7 @@ struct module_dedup_id {
 	u64 change_cookie;
 	s64 ctime_sec;
 	u32 ctime_nsec;
+	u32 generation;
 	dev_t dev;
 };
 
@@ -69,6 +72,7 @@ struct module_dedup_call {
  * @behind: calls that had to wait for another load of the same file
  * @retried: followers that tried again, because their leader came to an end
  *	that was nobody else's
+ * @late: flights that ended without a load, since the module was live
  * @bypassed: calls that could not be de-duplicated, and went to the loader
  *
  * Each call that is de-duplicated, or could not be, ends as exactly one of
@@ -82,6 +86,7 @@ struct module_dedup_stats {
 	u64 interrupted;
 	u64 behind;
 	u64 retried;
+	u64 late;
 	u64 bypassed;
 };
 
@@ -95,6 +100,7 @@ void module_dedup_read_stats(struct module_dedup_stats *stats);
 
 /* kernel/module/dedup_call.c */
 int module_dedup_finit(struct file *file, const char __user *uargs, int flags);
+bool module_dedup_is_late(const struct module_dedup_call *call);
 bool module_dedup_is_private(int result);
 int module_dedup_shared_result(int result);
 

@@ -41,7 +41,14 @@ static inline char *module_dedup_args(const struct load_info *info,
 static inline void module_dedup_prepare(struct module *mod,
 					const struct load_info *info)
 {
-	mod->dedup_flight = info->dedup_call ? info->dedup_call->flight : NULL;
+	const struct module_dedup_call *call = info->dedup_call;
+
+	mod->dedup_flight = call ? call->flight : NULL;
+	mod->dedup_id_known = mod->dedup_flight;
+	if (mod->dedup_id_known) {
+		mod->dedup_id = call->id;
+		mod->dedup_flags = call->flags;
+	}
 }
 
 /*

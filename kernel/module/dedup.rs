@@ -48,6 +48,9 @@ static TABLE: SetOnce<Table<Load>> = SetOnce::new();
 /// The sizes of the files that were not read because the call joined another one.
 static JOINED_BYTES: Atomic<u64> = Atomic::new(0);
 
+/// Flights that ended without a load, since the module was live already.
+static LATE: Atomic<u64> = Atomic::new(0);
+
 /// Calls that could not be de-duplicated.
 static BYPASSED: Atomic<u64> = Atomic::new(0);
 
@@ -112,6 +115,7 @@ impl Key for Load {
         self.id.inode == other.id.inode
             && self.id.ino == other.id.ino
             && self.id.dev == other.id.dev
+            && self.id.generation == other.id.generation
     }
 
     fn same_call(&self, other: &Self) -> bool {
@@ -191,6 +195,11 @@ fn enter(
 
 fn lead(leader: Leader<'_, Load>, call: &mut bindings::module_dedup_call) -> c_int {
     call.flight = ptr::from_ref(leader.flight()).cast::<c_void>();
+    // SAFETY: `call` is valid, and describes a file.
+    if unsafe { bindings::module_dedup_is_late(call) } {
+        LATE.add(1, Relaxed);
+        return leader.finish(EEXIST.to_errno());
+    }
     // SAFETY: `call` is valid. The flight and, as part of its key, `call.args` live at least as
     // long as `leader`, which is until after the load.
     let result = unsafe { bindings::module_dedup_load(call) };
@@ -243,6 +252,7 @@ unsafe extern "C" fn module_dedup_read_stats(stats: *mut bindings::module_dedup_
         interrupted: table.interrupted,
         behind: table.behind,
         retried: table.retried,
+        late: LATE.load(Relaxed),
         bypassed: BYPASSED.load(Relaxed),
     };
     // SAFETY: By the safety requirements.

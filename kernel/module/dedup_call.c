@@ -5,6 +5,7 @@
  * text of the statistics.
  */
 
+#include <linux/audit.h>
 #include <linux/cleanup.h>
 #include <linux/debugfs.h>
 #include <linux/errno.h>
@@ -14,6 +15,7 @@
 #include <linux/limits.h>
 #include <linux/module.h>
 #include <linux/moduleparam.h>
+#include <linux/rculist.h>
 #include <linux/sched/signal.h>
 #include <linux/security.h>
 #include <linux/seq_file.h>
@@ -96,6 +98,7 @@ static int module_dedup_get_id(struct file *file, struct module_dedup_id *id)
 		.size		= stat.size,
 		.ctime_sec	= stat.ctime.tv_sec,
 		.ctime_nsec	= stat.ctime.tv_nsec,
+		.generation	= file_inode(file)->i_generation,
 		.dev		= stat.dev,
 	};
 	if (stat.result_mask & STATX_CHANGE_COOKIE)
@@ -117,8 +120,8 @@ static int module_dedup_check(struct file *file)
 	if (!S_ISREG(inode->i_mode) || size <= 0 || size > INT_MAX)
 		return -EINVAL;
 
-	/* The loader denies writing, which this very file would not allow. */
-	if (file->f_mode & FMODE_WRITE)
+	/* The loader denies writing while it reads, and that would fail. */
+	if (inode_is_open_for_write(inode))
 		return -ETXTBSY;
 
 	return 0;
@@ -195,6 +198,49 @@ int module_dedup_finit(struct file *file, const char __user *uargs, int flags)
 	}
 }
 
+/* Whether a live module was loaded from this file, as it is, with these flags. */
+static bool module_dedup_is_origin(const struct module *mod,
+				   const struct module_dedup_call *call)
+{
+	const struct module_dedup_id *a = &mod->dedup_id, *b = &call->id;
+
+	return mod->dedup_id_known && mod->dedup_flags == call->flags &&
+	       a->ino == b->ino && a->dev == b->dev &&
+	       a->generation == b->generation && a->size == b->size &&
+	       a->ctime_nsec == b->ctime_nsec && a->ctime_sec == b->ctime_sec &&
+	       a->change_cookie == b->change_cookie;
+}
+
+/**
+ * module_dedup_is_late() - whether a load could only find its module live
+ * @call: a call that leads a flight
+ *
+ * What it looks at is part of the module, so it is gone when the module is.
+ *
+ * Context: process context, may sleep.
+ * Return: true if the module is live, and the load need not be tried.
+ */
+bool module_dedup_is_late(const struct module_dedup_call *call)
+{
+	char name[MODULE_NAME_LEN] = "";
+	struct module *mod;
+
+	scoped_guard(rcu) {
+		list_for_each_entry_rcu(mod, &modules, list) {
+			if (READ_ONCE(mod->state) == MODULE_STATE_LIVE &&
+			    module_dedup_is_origin(mod, call)) {
+				strscpy(name, mod->name);
+				break;
+			}
+		}
+	}
+	if (!name[0])
+		return false;
+
+	audit_log_kern_module(name);
+	return true;
+}
+
 static bool module_dedup_is_restart(int result)
 {
 	switch (result) {
@@ -257,7 +303,7 @@ void module_dedup_show_stats(char *buf, size_t size, unsigned int *len)
 	*len += scnprintf(buf + *len, size - *len,
 			  MODULE_DEDUP_LINE MODULE_DEDUP_LINE MODULE_DEDUP_LINE
 			  MODULE_DEDUP_LINE MODULE_DEDUP_LINE MODULE_DEDUP_LINE
-			  MODULE_DEDUP_LINE MODULE_DEDUP_LINE,
+			  MODULE_DEDUP_LINE MODULE_DEDUP_LINE MODULE_DEDUP_LINE,
 			  "Flights led", stats.led,
 			  "Calls joined", stats.joined,
 			  "Joined bytes saved", stats.joined_bytes,
@@ -265,6 +311,7 @@ void module_dedup_show_stats(char *buf, size_t size, unsigned int *len)
 			  "Followers interrupted", stats.interrupted,
 			  "Same file, other call", stats.behind,
 			  "Retried after leader end", stats.retried,
+			  "Late duplicates", stats.late,
 			  "Calls not joinable", stats.bypassed);
 }
 

@@ -235,7 +235,7 @@ static inline long long stat_line(const char *name)
 
 /* All lines that tests compare, at one time. */
 struct stats {
-	long long led, joined, bytes, most, interrupted, behind, retried, bypassed, wasted;
+	long long led, joined, bytes, most, interrupted, behind, retried, late, bypassed, wasted;
 };
 
 static inline struct stats read_stats(void)
@@ -248,6 +248,7 @@ static inline struct stats read_stats(void)
 		.interrupted	= stat_line("Followers interrupted"),
 		.behind		= stat_line("Same file, other call"),
 		.retried	= stat_line("Retried after leader end"),
+		.late		= stat_line("Late duplicates"),
 		.bypassed	= stat_line("Calls not joinable"),
 		.wasted		= stat_line("Virtual mem wasted bytes"),
 	};
@@ -263,6 +264,7 @@ static inline struct stats stats_since(struct stats before)
 	now.interrupted -= before.interrupted;
 	now.behind -= before.behind;
 	now.retried -= before.retried;
+	now.late -= before.late;
 	now.bypassed -= before.bypassed;
 	now.wasted -= before.wasted;
 	return now;

@@ -33,7 +33,7 @@ static const char * const lines[] = {
 	"Average mod size", "Average mod text size",
 	"Flights led", "Calls joined", "Joined bytes saved", "Most followers at once",
 	"Followers interrupted", "Same file, other call", "Retried after leader end",
-	"Calls not joinable",
+	"Late duplicates", "Calls not joinable",
 };
 
 TEST_F(counters, every_line_once_and_in_the_same_form)

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Clause 11: finit_module() of a file whose module is live returns EEXIST
+ * without reading the file, for as long as the module is live and the file
+ * and the flags are the same.
+ */
+
+#include "dedup.h"
+#include "kselftest_harness.h"
+
+#define COPY "/tmp/test_dedup_late.ko"
+#define OTHER "/tmp/test_dedup_other.ko"
+
+FIXTURE(late) {
+	struct stats before;
+};
+
+FIXTURE_SETUP(late)
+{
+	ASSERT_EQ(0, gates_load());
+	gates_reset();
+	ASSERT_EQ(0, copy_file(BIG_KO, COPY));
+	ASSERT_EQ(0, load(COPY, "", 0));
+	self->before = read_stats();
+}
+
+FIXTURE_TEARDOWN(late)
+{
+	unload("test_dedup_big");
+	unlink(COPY);
+}
+
+/* Whether a call, which must return EEXIST, read the file. */
+static bool was_read(struct __test_metadata *_metadata, const char *args, int flags)
+{
+	long before = bytes_read();
+
+	EXPECT_EQ(EEXIST, load(COPY, args, flags));
+	return bytes_read() - before >= file_size(COPY);
+}
+
+TEST_F(late, reads_nothing)
+{
+	struct stats since;
+
+	EXPECT_FALSE(was_read(_metadata, "", 0));
+	EXPECT_FALSE(was_read(_metadata, "tag=3", 0));
+	EXPECT_TRUE(module_live("test_dedup_big"));
+
+	since = stats_since(self->before);
+	EXPECT_EQ(2, since.late);
+	EXPECT_EQ(0, since.wasted);
+	EXPECT_EQ(1, gates_entered());
+}
+
+TEST_F(late, after_removal_it_is_a_load)
+{
+	EXPECT_EQ(0, unload("test_dedup_big"));
+	EXPECT_EQ(0, load(COPY, "", 0));
+	EXPECT_EQ(2, gates_entered());
+	EXPECT_EQ(0, stats_since(self->before).late);
+}
+
+TEST_F(late, after_the_file_was_rewritten)
+{
+	size_t len;
+	char *data = read_file(COPY, &len);
+
+	ASSERT_NE(NULL, data);
+	ASSERT_EQ(0, write_file(COPY, data, len));
+	free(data);
+	EXPECT_TRUE(was_read(_metadata, "", 0));
+	EXPECT_EQ(0, stats_since(self->before).late);
+}
+
+TEST_F(late, after_the_file_was_replaced)
+{
+	ASSERT_EQ(0, copy_file(BIG_KO, OTHER));
+	ASSERT_EQ(0, rename(OTHER, COPY));
+	EXPECT_TRUE(was_read(_metadata, "", 0));
+	EXPECT_EQ(0, stats_since(self->before).late);
+}
+
+TEST_F(late, with_other_flags)
+{
+	EXPECT_TRUE(was_read(_metadata, "", MODULE_INIT_IGNORE_MODVERSIONS));
+	EXPECT_EQ(0, stats_since(self->before).late);
+}
+
+/* The same file, looked up again: nothing of it was kept in memory for us. */
+TEST_F(late, no_file_is_kept_open)
+{
+	int fd = open(COPY, O_RDWR | O_CLOEXEC);
+
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(0, fcntl(fd, F_SETLEASE, F_WRLCK));
+	close(fd);
+}
+
+/* What the caller may not do, it may not do late either. */
+TEST_F(late, own_rights_come_first)
+{
+	int fd = open(COPY, O_WRONLY | O_CLOEXEC);
+
+	EXPECT_EQ(EBADF, finit(fd, "", 0));
+	close(fd);
+	fd = open(COPY, O_RDWR | O_CLOEXEC);
+	EXPECT_EQ(ETXTBSY, finit(fd, "", 0));
+	EXPECT_EQ(ETXTBSY, load(COPY, "", 0));
+	close(fd);
+	EXPECT_EQ(EFAULT, load(TEST_KO, (char *)8, 0));
+}
+
+TEST_HARNESS_MAIN
