@@ -3,6 +3,7 @@
 
 import fcntl
 import os
+import re
 import subprocess
 import sys
 import time
@@ -39,6 +40,15 @@ def tail(path, lines=20):
     return "\n".join(text.splitlines()[-lines:])
 
 
+def first_error(path, lines=12):
+    """What a compiler said first, or None: several run at once, so that it need not be at the end."""
+    text = path.read_bytes().decode(errors="replace").splitlines()
+    for number, line in enumerate(text):
+        if re.search(r"^error|\berror:", line):
+            return "\n".join(text[number : number + lines])
+    return None
+
+
 def run(args, *, log, what, progress=False, check=True, **kwargs):
     """Runs a command with its output in a log file; fails with the end of it.
 
@@ -62,7 +72,7 @@ def run(args, *, log, what, progress=False, check=True, **kwargs):
     if progress:
         end_progress(what, done)
     if process.wait() and check:
-        raise Failure(f"{what} failed. The end of its log:\n\n{tail(log)}\n\nAll of it: {log}")
+        raise Failure(f"{what} failed:\n\n{first_error(log) or tail(log)}\n\nThe whole log: {log}")
     return process.returncode
 
 

@@ -133,8 +133,12 @@ impl Key for Load {
 /// Makes the table. Called once, from an early initcall.
 ///
 /// May sleep. Returns 0, or `-ENOMEM`: then loads are not de-duplicated.
+///
+/// # Safety
+///
+/// None: `unsafe` because C functions are, and older compilers want the two to be of one type.
 #[export]
-extern "C" fn module_dedup_init() -> c_int {
+unsafe extern "C" fn module_dedup_init() -> c_int {
     match Table::new() {
         Ok(table) => {
             TABLE.populate(table);
