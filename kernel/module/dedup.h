@@ -52,6 +52,28 @@ static inline void module_dedup_prepare(struct module *mod,
 }
 
 /*
+ * This load fails because of another module of the same name, as is seen under
+ * module_mutex. Once that is released the other one could be removed, and for
+ * a call that begins after that the result would not be true.
+ */
+static inline void module_dedup_exists(const void *flight, int err)
+{
+	if (err && flight)
+		module_dedup_close(flight);
+}
+
+static inline void module_dedup_becoming(const struct load_info *info, int err)
+{
+	if (info->dedup_call)
+		module_dedup_exists(info->dedup_call->flight, err);
+}
+
+static inline void module_dedup_unformed(const struct module *mod, int err)
+{
+	module_dedup_exists(mod->dedup_flight, err);
+}
+
+/*
  * The module is live, and still has the reference that its load holds: from
  * here on it could be removed at any time, so nobody may join any more.
  */
@@ -84,6 +106,14 @@ static inline char *module_dedup_args(const struct load_info *info,
 
 static inline void module_dedup_prepare(struct module *mod,
 					const struct load_info *info)
+{
+}
+
+static inline void module_dedup_becoming(const struct load_info *info, int err)
+{
+}
+
+static inline void module_dedup_unformed(const struct module *mod, int err)
 {
 }
 

@@ -215,7 +215,9 @@ static bool module_dedup_is_origin(const struct module *mod,
  * module_dedup_is_late() - whether a load could only find its module live
  * @call: a call that leads a flight
  *
- * What it looks at is part of the module, so it is gone when the module is.
+ * What it looks at is part of the module, so it is gone when the module is. If
+ * the module is live the flight takes no more followers: their calls may begin
+ * after the module was removed, which has to wait for this RCU section.
  *
  * Context: process context, may sleep.
  * Return: true if the module is live, and the load need not be tried.
@@ -230,6 +232,7 @@ bool module_dedup_is_late(const struct module_dedup_call *call)
 			if (READ_ONCE(mod->state) == MODULE_STATE_LIVE &&
 			    module_dedup_is_origin(mod, call)) {
 				strscpy(name, mod->name);
+				module_dedup_close(call->flight);
 				break;
 			}
 		}
