@@ -83,7 +83,10 @@ class Kernel:
             # Most of it is the same: begin with a copy.
             base = Kernel(self.toolchain, self.source).folder
             if base.is_dir():
-                shutil.copytree(base, self.folder, symlinks=True)
+                part = self.folder.with_name(self.folder.name + ".part")
+                shutil.rmtree(part, ignore_errors=True)
+                shutil.copytree(base, part, symlinks=True)
+                part.rename(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         fragment = self.folder / "module-dedup.fragment"
         fragment.write_text(text)
