@@ -7,7 +7,7 @@
 # These may be given on the command line or in the environment.
 export KSRC ACCEL SMP MEM LIMIT N TESTS
 
-TARGETS := run test kselftest kunit lint shell storm kernel where series apply clean
+TARGETS := run test kselftest kunit compare debug lint shell storm kernel where series apply clean
 
 .PHONY: help python $(TARGETS)
 
@@ -21,6 +21,8 @@ run: ## build a patched kernel, boot it, show what it saves
 test: ## everything that must hold; ends with "N passed, N failed"
 kselftest: ## the kselftests alone, or those that TESTS= names
 kunit: ## the KUnit tests alone
+compare: ## the kselftests on the stock kernel and on ours, in one table
+debug: ## the kselftests on a kernel with KASAN, lockdep and kmemleak
 lint: ## rustfmt, clippy, rustdoc, checkpatch, shellcheck and ruff
 shell: ## a shell in the booted kernel
 storm: ## one storm with SMP= CPUs (255) and N= processes (SMP)

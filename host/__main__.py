@@ -6,7 +6,7 @@ import re
 import shutil
 import sys
 
-from . import lint, series, source, tap, tools, vm
+from . import compare, lint, series, source, tap, tools, vm
 from .kernel import Kernel
 from .util import CACHE, OUT, Failure, lock_cache, say
 
@@ -14,8 +14,17 @@ from .util import CACHE, OUT, Failure, lock_cache, say
 def built(variant="", tests=False):
     """The patched kernel, up to date, with its modules and selftests."""
     toolchain = tools.ensure(tests)
+    if variant == "debug":
+        tools.ensure_llvm()
     _, patched = source.trees(toolchain)
     return Kernel(toolchain, patched, variant).build().stage()
+
+
+def built_stock():
+    """The kernel without our patches, with the same configuration, and the same selftests."""
+    toolchain = tools.ensure(tests=True)
+    stock, patched = source.trees(toolchain)
+    return Kernel(toolchain, stock).build().stage(selftests_of=patched)
 
 
 def follow_steps(line):
@@ -142,11 +151,33 @@ def vm_results(result, results):
     return [*results, ("kernel log is clean and complete", tap.FAILED if problem else tap.PASSED)]
 
 
-def run_kselftests(kernel, smp, name, tests=None, limit=1500):
-    append = [f"tests={','.join(tests)}"] if tests else []
+def run_kselftests(kernel, smp, name, tests=None, limit=1500, test_limit=30):
+    """Returns the results, and what the tests wrote."""
+    append = [f"limit={test_limit}"]
+    if tests:
+        append.append(f"tests={','.join(tests)}")
     result = vm.run(kernel, "kselftest", smp=smp, append=append, limit=limit, name=name)
     say(f"  TAP: {result.output_file}, kernel log: {result.log_file}, {result.seconds:.0f} s")
-    return vm_results(result, tap.kselftests(result.output))
+    return vm_results(result, tap.kselftests(result.output)), result.output
+
+
+def run_debug(kernel):
+    """The kselftests on the kernel that finds mistakes. It is slow, and its tests may be."""
+    smp = 4
+    results, output = run_kselftests(kernel, smp, "kselftest-debug", limit=2400, test_limit=300)
+    looked = "# kmemleak has looked" in output
+    return [*results, ("kmemleak has looked", tap.PASSED if looked else tap.FAILED)]
+
+
+def run_compare(kernel, output):
+    """Compares what the tests wrote on our kernel with what they do on the stock kernel."""
+    say("Running the kselftests on the stock kernel")
+    stock = compare.stock(kernel)
+    ours = compare.Seen().read(output)
+    rows = compare.table(stock, ours, kernel.release)
+    compare.print_table(rows)
+    say(f"The same as Markdown: {compare.write(rows)}")
+    return compare.verdicts(stock, ours)
 
 
 def run_kunit(kernel, smp):
@@ -171,26 +202,45 @@ def finish(tally):
         sys.exit(1)
 
 
-def cmd_lint():
-    kernel = built(tests=True)
+def finish_one(group, results):
     tally = tap.Tally()
-    report(tally, "lint", lint.checks(kernel))
+    report(tally, group, results)
     finish(tally)
+
+
+def cmd_lint():
+    finish_one("lint", lint.checks(built(tests=True)))
 
 
 def cmd_kunit():
-    kernel = built()
-    tally = tap.Tally()
-    report(tally, "KUnit", run_kunit(kernel, vm.number("SMP", vm.DEFAULT_SMP)))
-    finish(tally)
+    finish_one("KUnit", run_kunit(built(), vm.number("SMP", vm.DEFAULT_SMP)))
 
 
 def cmd_kselftest():
     """The kselftests alone, or those that TESTS= names."""
     kernel = built()
-    tests = os.environ.get("TESTS", "").replace(",", " ").split()
+    results, _ = run_kselftests(kernel, vm.number("SMP", vm.DEFAULT_SMP), "kselftest", named_tests())
+    finish_one("kselftest", results)
+
+
+def cmd_debug():
+    """The kselftests on a kernel with KASAN, lockdep and kmemleak."""
+    finish_one("kselftest, debug kernel", run_debug(built("debug", tests=True)))
+
+
+def named_tests():
+    return os.environ.get("TESTS", "").replace(",", " ").split()
+
+
+def cmd_compare():
+    """One table: the clauses of the contract, what stock does, what ours does."""
+    kernel = built(tests=True)
+    stock = built_stock()
+    say("Running the kselftests on our kernel")
+    results, output = run_kselftests(kernel, 8, "compare-ours", compare.PROGRAMS)
     tally = tap.Tally()
-    report(tally, "kselftest", run_kselftests(kernel, vm.number("SMP", vm.DEFAULT_SMP), "kselftest", tests))
+    report(tally, "ours", results)
+    report(tally, "compared with stock", run_compare(stock, output))
     finish(tally)
 
 
@@ -201,10 +251,12 @@ def cmd_test():
     report(tally, "lint", lint.checks(kernel))
     report(tally, "without CONFIG_MODULE_DEDUP", lint.disabled(kernel))
     report(tally, "KUnit, 8 CPUs", run_kunit(kernel, 8))
+    outputs = {}
     for smp in (8, 1, 2, 64):
-        report(tally, f"kselftest, {smp} CPUs", run_kselftests(kernel, smp, f"kselftest-smp{smp}"))
-    xz = built("xz", tests=True)
-    report(tally, "kselftest, .ko.xz", run_kselftests(xz, 8, "kselftest-xz", ["dedup_01_one_load"]))
+        results, outputs[smp] = run_kselftests(kernel, smp, f"kselftest-smp{smp}")
+        report(tally, f"kselftest, {smp} CPUs", results)
+    report(tally, "compared with stock", run_compare(built_stock(), outputs[8]))
+    report(tally, "kselftest, debug kernel", run_debug(built("debug", tests=True)))
     finish(tally)
 
 

@@ -3,7 +3,6 @@
 
 import hashlib
 import re
-import shutil
 from pathlib import Path
 
 from . import tools
@@ -14,8 +13,8 @@ CONFIG = TOP / "vm/kernel.config"
 # Kernels that differ from the usual one: what they set, and what they unset.
 VARIANTS = {
     "": "",
-    # The kernel decompresses modules in one format only.
-    "xz": "# CONFIG_MODULE_COMPRESS_ZSTD is not set\nCONFIG_MODULE_COMPRESS_XZ=y\n",
+    # With everything that finds mistakes. Rust and KASAN go together with clang only.
+    "debug": (TOP / "vm/debug.config").read_text(),
     # Without us, and without Rust.
     "off": "".join(
         f"# CONFIG_{name} is not set\n"
@@ -34,6 +33,9 @@ class Kernel:
         name = self.source.name + (f"-{variant}" if variant else "")
         self.folder = CACHE / "build" / name
         self.name = name
+        self.variables = list(toolchain.variables)
+        if variant == "debug":
+            self.variables.append(f"LLVM={tools.find_llvm()}")
 
     @property
     def vmlinux(self):
@@ -49,7 +51,7 @@ class Kernel:
         return (self.folder / "include/config/kernel.release").read_text().strip()
 
     def make(self, *targets, what, progress=True, check=True, log=None, env=None):
-        command = ["make", "-C", self.source, f"O={self.folder}", f"-j{jobs()}", *self.toolchain.variables, *targets]
+        command = ["make", "-C", self.source, f"O={self.folder}", f"-j{jobs()}", *self.variables, *targets]
         return run(
             [str(word) for word in command],
             log=log or log_file(f"build-{self.name}.log"),
@@ -72,21 +74,13 @@ class Kernel:
         """Writes .config, if what is asked for has changed. Fails if the kernel does not take it."""
         wanted = self.fragment()
         text = "\n".join(wanted.values()) + "\n"
-        tools = hashlib.sha256(" ".join(self.toolchain.variables).encode()).hexdigest()
+        programs = hashlib.sha256(" ".join(self.variables).encode()).hexdigest()
         seed = self.folder / "module-dedup.config"
-        stamp = f"{text}# {tools}\n".encode()
+        stamp = f"{text}# {programs}\n".encode()
         kconfig = self.source / "kernel/module/Kconfig.dedup"
         stamp += kconfig.read_bytes() if kconfig.is_file() else b""
         if (self.folder / ".config").is_file() and seed.is_file() and seed.read_bytes() == stamp:
             return
-        if self.variant == "xz" and not self.folder.is_dir():
-            # Most of it is the same: begin with a copy.
-            base = Kernel(self.toolchain, self.source).folder
-            if base.is_dir():
-                part = self.folder.with_name(self.folder.name + ".part")
-                shutil.rmtree(part, ignore_errors=True)
-                shutil.copytree(base, part, symlinks=True)
-                part.rename(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         fragment = self.folder / "module-dedup.fragment"
         fragment.write_text(text)
@@ -106,13 +100,18 @@ class Kernel:
     def build(self):
         """Builds the kernel and its modules. With clippy, which is as quick, and checks our code."""
         self.configure()
-        first = "" if self.vmlinux.exists() else ", about ten minutes the first time"
+        minutes = "fifteen" if self.variant == "debug" else "ten"
+        first = "" if self.vmlinux.exists() else f", about {minutes} minutes the first time"
         say(f"Building the kernel {self.name}{first}")
         self.make("CLIPPY=1", "vmlinux", "modules", what="Building")
         return self
 
-    def stage(self):
-        """Installs the modules, and the selftests built against this kernel, for the guest."""
+    def stage(self, selftests_of=None):
+        """Installs the modules, and the selftests built against this kernel, for the guest.
+
+        The selftests are those of the kernel's own source, or of another tree.
+        """
+        tree = Path(selftests_of or self.source)
         root = self.staging
         selftests = root / "selftests"
         log = log_file(f"selftests-{self.name}.log")
@@ -122,9 +121,9 @@ class Kernel:
         output = self.folder / "kselftest"
         run(
             [
-                *("make", "-C", str(self.source / "tools/testing/selftests"), "TARGETS=module", "FORCE_TARGETS=1"),
+                *("make", "-C", str(tree / "tools/testing/selftests"), "TARGETS=module", "FORCE_TARGETS=1"),
                 *(f"O={output}", f"KDIR={self.folder}", f"INSTALL_PATH={selftests}", "install"),
-                *(f"KHDR_INCLUDES=-isystem {self.folder}/usr/include", *self.toolchain.variables),
+                *(f"KHDR_INCLUDES=-isystem {self.folder}/usr/include", *self.variables),
             ],
             log=log,
             what="Building the selftests",

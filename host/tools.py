@@ -32,6 +32,7 @@ PROGRAMS = {
     "busybox": "busybox-static",
     "bash": "bash",
     "git": "git",
+    "checkpolicy": "checkpolicy",
 }
 
 # Only for the tests.
@@ -83,6 +84,29 @@ def find_libclang():
         for path in Path("/usr/lib").glob(f"llvm-{version}/lib/libclang.so"):
             return str(path.parent)
     return None
+
+
+def find_llvm():
+    """What the LLVM variable of the kernel's Makefile has to be, for a clang with its tools, or None."""
+    wanted = ("clang", "ld.lld", "llvm-nm", "llvm-objcopy", "llvm-strip")
+    for version in LIBCLANG:
+        folder = Path(f"/usr/lib/llvm-{version}/bin")
+        if all((folder / name).exists() for name in wanted):
+            return f"{folder}/"
+    return "1" if all(which(name) for name in wanted) else None
+
+
+def ensure_llvm():
+    """Finds clang and its tools, or installs them."""
+    if find_llvm():
+        return
+    if apt.have_apt() and os.geteuid() == 0:
+        apt.update()
+    found = [version for version in LIBCLANG if apt.candidate(f"lld-{version}")]
+    suffix = f"-{found[0]}" if found else ""
+    apt.install({f"clang{suffix}", f"lld{suffix}", f"llvm{suffix}"})
+    if not find_llvm():
+        raise Failure("clang with lld and the llvm tools is missing, and installing Debian's packages did not help")
 
 
 def find_bindgen():

@@ -12,6 +12,8 @@
 
 struct file;
 struct inode;
+struct load_info;
+struct module;
 
 /**
  * struct module_dedup_id - a file with its contents
@@ -39,8 +41,30 @@ struct module_dedup_id {
 };
 
 /**
- * struct module_dedup_call - one call of finit_module()
+ * struct module_dedup_task - a task
+ * @pid: its process or thread id, in the initial namespace
+ * @started: when it was started, in ns since boot; so that a process id which
+ *	is used again is another task
+ */
+struct module_dedup_task {
+	pid_t pid;
+	u64 started;
+};
+
+/**
+ * struct module_dedup_load_id - a load, as those name it who wait for its end
+ * @task: who loads
+ * @serial: a number that is never used again, or 0 for none
+ */
+struct module_dedup_load_id {
+	struct module_dedup_task task;
+	unsigned long serial;
+};
+
+/**
+ * struct module_dedup_call - one call of finit_module() or init_module()
  * @file: the file; the caller holds a reference for as long as the call takes
+ * @info: what init_module() copied from user space; then there is no @file
  * @uargs: the arguments in user space
  * @flags: MODULE_INIT_*
  * @id: what @file holds; valid if @args is set
@@ -48,17 +72,24 @@ struct module_dedup_id {
  *	another, in which case the loader reads @uargs
  * @args_size: size of @args in bytes, with the final NUL
  * @args_hash: hash of @args
+ * @denied: whether this caller was not allowed to read @file
  * @flight: the flight that this call leads, or NULL
+ * @load: what the Rust side keeps of the load, for module_dedup_set_module()
+ * @load_id: names the load
  */
 struct module_dedup_call {
 	struct file *file;
+	struct load_info *info;
 	const char __user *uargs;
 	int flags;
 	struct module_dedup_id id;
 	char *args;
 	size_t args_size;
 	u32 args_hash;
+	bool denied;
 	const void *flight;
+	const void *load;
+	struct module_dedup_load_id load_id;
 };
 
 /**
@@ -74,9 +105,12 @@ struct module_dedup_call {
  *	that was nobody else's
  * @late: flights that ended without a load, since the module was live
  * @bypassed: calls that could not be de-duplicated, and went to the loader
+ * @died: loads whose task died in them
+ * @refused: waits that would have been for the one who waits
  *
  * Each call that is de-duplicated, or could not be, ends as exactly one of
- * @led, @joined, @interrupted and @bypassed.
+ * @led, @joined, @interrupted and @bypassed, or its wait is @refused before it
+ * is any of them.
  */
 struct module_dedup_stats {
 	u64 led;
@@ -88,6 +122,8 @@ struct module_dedup_stats {
 	u64 retried;
 	u64 late;
 	u64 bypassed;
+	u64 died;
+	u64 refused;
 };
 
 #ifdef CONFIG_MODULE_DEDUP
@@ -95,23 +131,47 @@ struct module_dedup_stats {
 /* kernel/module/dedup.rs */
 int module_dedup_init(void);
 int module_dedup_enter(struct module_dedup_call *call);
+int module_dedup_watch(struct module_dedup_call *call);
 void module_dedup_close(const void *flight);
+void module_dedup_set_module(const void *load, struct module *mod,
+			     const char *name);
+int module_dedup_wait_for(const struct module_dedup_load_id *id);
+void module_dedup_waited(void);
+void *module_dedup_request_new(const char *name);
+unsigned long module_dedup_request_serial(const void *request);
+void module_dedup_request_drop(void *request);
+void module_dedup_set_helper(unsigned long request);
 void module_dedup_read_stats(struct module_dedup_stats *stats);
 
 /* kernel/module/dedup_call.c */
 int module_dedup_finit(struct file *file, const char __user *uargs, int flags);
+int module_dedup_copy(struct load_info *info, const char __user *uargs);
 bool module_dedup_is_late(const struct module_dedup_call *call);
-bool module_dedup_is_private(int result);
+bool module_dedup_is_private(const struct module_dedup_call *call, int result);
 int module_dedup_shared_result(int result);
+void module_dedup_current(struct module_dedup_task *task);
+bool module_dedup_is_helped(void);
+bool module_dedup_stands_in(const struct module_dedup_task *helper,
+			    struct module_dedup_task *thread);
+void module_dedup_get_comm(const struct module_dedup_task *task, char *comm);
+void module_dedup_get_name(struct file *file, char *name, size_t size);
+void module_dedup_bury(struct module *mod);
 
 /* The loader without the table, kernel/module/main.c */
 int module_dedup_load(struct module_dedup_call *call);
 int module_dedup_load_c(struct module_dedup_call *call);
+void module_dedup_wake(void);
 
 #else
 
 static inline int module_dedup_finit(struct file *file,
 				     const char __user *uargs, int flags)
+{
+	return 0;
+}
+
+static inline int module_dedup_copy(struct load_info *info,
+				    const char __user *uargs)
 {
 	return 0;
 }

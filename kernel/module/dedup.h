@@ -6,10 +6,15 @@
 #ifndef _KERNEL_MODULE_DEDUP_H
 #define _KERNEL_MODULE_DEDUP_H
 
+#include <linux/err.h>
+#include <linux/jiffies.h>
+#include <linux/minmax.h>
 #include <linux/module.h>
 #include <linux/module_dedup.h>
 #include <linux/slab.h>
 #include <linux/string.h>
+#include <linux/umh.h>
+#include <linux/wait.h>
 
 #ifdef CONFIG_MODULE_DEDUP
 
@@ -17,11 +22,21 @@
 #define MODULE_DEDUP_STATS_SIZE 1024
 
 void module_dedup_show_stats(char *buf, size_t size, unsigned int *len);
+int module_dedup_may_wait(const char *name);
+bool module_dedup_is_dead(const char *name);
+int module_dedup_helper(struct subprocess_info *info, struct cred *new);
 
 static inline void module_dedup_set_call(struct load_info *info,
 					 struct module_dedup_call *call)
 {
 	info->dedup_call = call;
+}
+
+/* The file could not be read, or what was read was not accepted. */
+static inline void module_dedup_unread(struct module_dedup_call *call, int err)
+{
+	if (call && (err == -EACCES || err == -EPERM))
+		call->denied = true;
 }
 
 /* A copy of the arguments of this load, to be freed by the loader. */
@@ -43,6 +58,10 @@ static inline void module_dedup_prepare(struct module *mod,
 {
 	const struct module_dedup_call *call = info->dedup_call;
 
+	mod->dedup_dead = false;
+	mod->dedup_load = call ? call->load : NULL;
+	mod->dedup_load_id = call ? call->load_id :
+				    (struct module_dedup_load_id){ };
 	mod->dedup_flight = call ? call->flight : NULL;
 	mod->dedup_id_known = mod->dedup_flight;
 	if (mod->dedup_id_known) {
@@ -68,9 +87,20 @@ static inline void module_dedup_becoming(const struct load_info *info, int err)
 		module_dedup_exists(info->dedup_call->flight, err);
 }
 
-static inline void module_dedup_unformed(const struct module *mod, int err)
+/* The module is in the list from here on, unless there is an error. */
+static inline void module_dedup_unformed(struct module *mod, int err)
 {
 	module_dedup_exists(mod->dedup_flight, err);
+	if (!err && mod->dedup_load)
+		module_dedup_set_module(mod->dedup_load, mod, mod->name);
+}
+
+/* The module is being taken out of the list, or is not its loader's any more. */
+static inline void module_dedup_gone(struct module *mod)
+{
+	if (mod->dedup_load)
+		module_dedup_set_module(mod->dedup_load, NULL, NULL);
+	mod->dedup_load = NULL;
 }
 
 /*
@@ -82,6 +112,78 @@ static inline void module_dedup_live(struct module *mod)
 	if (mod->dedup_flight)
 		module_dedup_close(mod->dedup_flight);
 	mod->dedup_flight = NULL;
+	module_dedup_gone(mod);
+}
+
+/* Whether nobody is going to finish the load of this module. */
+static inline bool module_dedup_died(const struct module *mod)
+{
+	return READ_ONCE(mod->dedup_dead);
+}
+
+/*
+ * Waits for the module of that name to be loaded, interruptibly. -EDEADLK if
+ * its loader waits for the caller.
+ */
+#define module_dedup_wait_loaded(wq, name, loaded)			\
+({									\
+	long __ret;							\
+									\
+	do {								\
+		__ret = module_dedup_may_wait(name);			\
+		if (!__ret)						\
+			__ret = wait_event_interruptible_timeout(wq,	\
+							loaded, HZ);	\
+	} while (!__ret);						\
+	module_dedup_waited();						\
+	(int)min(__ret, 0L);						\
+})
+
+/*
+ * Waits for a symbol of a module, owner, that is being loaded. owner is only
+ * known if the symbol was looked up and is not there yet. -EDEADLK if the
+ * loader of owner waits for the caller.
+ */
+#define module_dedup_wait_symbol(wq, found, owner, timeout)		\
+({									\
+	long __left = timeout;						\
+	long __ret = __left;						\
+									\
+	if (!(found)) {							\
+		do {							\
+			__ret = module_dedup_may_wait(owner);		\
+			if (__ret)					\
+				break;					\
+			__ret = wait_event_interruptible_timeout(wq,	\
+				(found) || module_dedup_is_dead(owner),	\
+				min(__left, (long)HZ));			\
+			__left -= HZ;					\
+		} while (!__ret && __left > 0);				\
+		module_dedup_waited();					\
+	}								\
+	__ret;								\
+})
+
+/* Tells what failed in the wait, where that is not what the lookup said. */
+#define module_dedup_symbol(ksym, ret)					\
+	((ret) == -EDEADLK ? ERR_PTR(-EDEADLK) : (ksym))
+
+/* A request to user space, for which the caller is going to wait. */
+static inline void *module_dedup_request(const char *name, bool wait)
+{
+	return wait ? module_dedup_request_new(name) : NULL;
+}
+
+/* What the helper gets to know, for module_dedup_helper(). */
+static inline void *module_dedup_request_data(const void *request)
+{
+	return request ? (void *)module_dedup_request_serial(request) : NULL;
+}
+
+static inline void module_dedup_requested(void *request)
+{
+	if (request)
+		module_dedup_request_drop(request);
 }
 
 #else
@@ -113,11 +215,48 @@ static inline void module_dedup_becoming(const struct load_info *info, int err)
 {
 }
 
-static inline void module_dedup_unformed(const struct module *mod, int err)
+static inline void module_dedup_unformed(struct module *mod, int err)
 {
 }
 
 static inline void module_dedup_live(struct module *mod)
+{
+}
+
+static inline void module_dedup_gone(struct module *mod)
+{
+}
+
+static inline void module_dedup_unread(struct module_dedup_call *call, int err)
+{
+}
+
+static inline bool module_dedup_died(const struct module *mod)
+{
+	return false;
+}
+
+#define module_dedup_wait_loaded(wq, name, loaded)			\
+	wait_event_interruptible(wq, loaded)
+
+#define module_dedup_wait_symbol(wq, found, owner, timeout)		\
+	wait_event_interruptible_timeout(wq, found, timeout)
+
+#define module_dedup_symbol(ksym, ret) (ksym)
+
+#define module_dedup_helper NULL
+
+static inline void *module_dedup_request(const char *name, bool wait)
+{
+	return NULL;
+}
+
+static inline void *module_dedup_request_data(const void *request)
+{
+	return NULL;
+}
+
+static inline void module_dedup_requested(void *request)
 {
 }
 

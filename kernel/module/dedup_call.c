@@ -15,14 +15,18 @@
 #include <linux/limits.h>
 #include <linux/module.h>
 #include <linux/moduleparam.h>
+#include <linux/pid_namespace.h>
+#include <linux/ptrace.h>
 #include <linux/rculist.h>
 #include <linux/sched/signal.h>
+#include <linux/sched/task.h>
 #include <linux/security.h>
 #include <linux/seq_file.h>
 #include <linux/sizes.h>
 #include <linux/stat.h>
 #include <linux/string.h>
 #include <linux/sysfs.h>
+#include <linux/umh.h>
 #include <uapi/linux/module.h>
 
 #include "internal.h"
@@ -198,6 +202,29 @@ int module_dedup_finit(struct file *file, const char __user *uargs, int flags)
 	}
 }
 
+/**
+ * module_dedup_copy() - load a module that init_module() has copied
+ * @info: the copy
+ * @uargs: the arguments, a string in user space
+ *
+ * Nobody shares such a load, but others may wait for it.
+ *
+ * Context: process context, may sleep for as long as a load takes.
+ * Return: 0 or a negative errno, from the loader.
+ */
+int module_dedup_copy(struct load_info *info, const char __user *uargs)
+{
+	struct module_dedup_call call = {
+		.info	= info,
+		.uargs	= uargs,
+	};
+
+	if (READ_ONCE(module_dedup_mode) != MODULE_DEDUP_ON)
+		return module_dedup_load(&call);
+
+	return module_dedup_watch(&call);
+}
+
 /* Whether a live module was loaded from this file, as it is, with these flags. */
 static bool module_dedup_is_origin(const struct module *mod,
 				   const struct module_dedup_call *call)
@@ -259,15 +286,20 @@ static bool module_dedup_is_restart(int result)
 
 /**
  * module_dedup_is_private() - whether a load ended because of who loaded
- * @result: what the load of the current task returned
+ * @call: the call of the current task
+ * @result: what its load returned
  *
  * Such an end says nothing of the file, so nobody else may have it.
  *
  * Context: any, in the task that loaded.
- * Return: true if a signal ended the load.
+ * Return: true if a signal ended the load, or the task was not allowed to read
+ * the file.
  */
-bool module_dedup_is_private(int result)
+bool module_dedup_is_private(const struct module_dedup_call *call, int result)
 {
+	if (call->denied)
+		return true;
+
 	if (result == -EINTR || module_dedup_is_restart(result))
 		return signal_pending(current);
 
@@ -288,6 +320,203 @@ int module_dedup_shared_result(int result)
 	return module_dedup_is_restart(result) ? -EINTR : result;
 }
 
+static void module_dedup_identify(const struct task_struct *task,
+				  struct module_dedup_task *id)
+{
+	id->pid = task_pid_nr((struct task_struct *)task);
+	id->started = task->start_time;
+}
+
+/* The caller holds the RCU read lock. */
+static struct task_struct *
+module_dedup_find(const struct module_dedup_task *id)
+{
+	struct task_struct *task = find_task_by_pid_ns(id->pid, &init_pid_ns);
+
+	return task && task->start_time == id->started ? task : NULL;
+}
+
+/**
+ * module_dedup_current() - identify the current task
+ * @task: where to
+ *
+ * Context: any.
+ */
+void module_dedup_current(struct module_dedup_task *task)
+{
+	module_dedup_identify(current, task);
+}
+
+/**
+ * module_dedup_is_helped() - whether the current task may be a helper's
+ *
+ * Everything that user space starts descends from init. What does not was
+ * started by the kernel, or by something that was.
+ *
+ * Context: any.
+ * Return: true if no ancestor of the current task is init.
+ */
+bool module_dedup_is_helped(void)
+{
+	const struct task_struct *task = current->group_leader, *parent;
+
+	guard(rcu)();
+	for (;;) {
+		parent = rcu_dereference(task->real_parent);
+		if (parent->flags & PF_KTHREAD)
+			break;
+		task = parent->group_leader;
+	}
+	return !is_global_init((struct task_struct *)task);
+}
+
+/*
+ * Whether a process with one thread sleeps until its only child has ended. The
+ * caller holds tasklist_lock.
+ */
+static bool module_dedup_awaits_child(struct task_struct *task)
+{
+	/*
+	 * Every thread in wait() is on that queue, also when it only has a look;
+	 * but then it is not off its run queue.
+	 */
+	return waitqueue_active(&task->signal->wait_chldexit) &&
+	       !READ_ONCE(task->on_rq) &&
+	       list_is_singular(&task->children) &&
+	       list_empty(&task->ptraced);
+}
+
+/**
+ * module_dedup_stands_in() - find the thread that a helper waits for
+ * @helper: the helper
+ * @thread: set to the thread: the helper's own, or, if that does nothing but
+ *	wait for its only child, the thread for which the child stands in
+ *
+ * A process with several threads, or with several children, goes on when any
+ * of these does, so it waits for none of them.
+ *
+ * Context: any but an interrupt; takes tasklist_lock, does not sleep.
+ * Return: false if there is no such thread.
+ */
+bool module_dedup_stands_in(const struct module_dedup_task *helper,
+			    struct module_dedup_task *thread)
+{
+	struct task_struct *task;
+
+	guard(rcu)();
+	guard(read_lock)(&tasklist_lock);
+	task = module_dedup_find(helper);
+	/* A chain longer than this is no helper's, or not worth the time. */
+	for (int depth = 0; task && depth < 32; depth++) {
+		if (task->exit_state || !thread_group_empty(task))
+			return false;
+
+		if (!module_dedup_awaits_child(task)) {
+			module_dedup_identify(task, thread);
+			return true;
+		}
+		task = list_first_entry(&task->children, struct task_struct,
+					sibling);
+	}
+	return false;
+}
+
+/**
+ * module_dedup_get_comm() - get the name of a task
+ * @task: the task
+ * @comm: TASK_COMM_LEN bytes, set to "?" if the task is over
+ *
+ * Context: any.
+ */
+void module_dedup_get_comm(const struct module_dedup_task *task, char *comm)
+{
+	const struct task_struct *found;
+
+	guard(rcu)();
+	found = module_dedup_find(task);
+	strscpy(comm, found ? found->comm : "?", TASK_COMM_LEN);
+}
+
+/**
+ * module_dedup_get_name() - get the name of a file, without its folder
+ * @file: the file
+ * @name: where to
+ * @size: the size of @name, in bytes
+ *
+ * Context: any.
+ */
+void module_dedup_get_name(struct file *file, char *name, size_t size)
+{
+	snprintf(name, size, "%pD", file);
+}
+
+/**
+ * module_dedup_helper() - note who the helper of a request is
+ * @info: how the helper is started; its data names the request
+ * @new: unused
+ *
+ * Context: process context, in the helper, before it runs its program.
+ * Return: 0
+ */
+int module_dedup_helper(struct subprocess_info *info, struct cred *new)
+{
+	if (info->data)
+		module_dedup_set_helper((unsigned long)info->data);
+	return 0;
+}
+
+/**
+ * module_dedup_may_wait() - whether to wait for the load of a module
+ * @name: its name
+ *
+ * To be called again every second, and followed by module_dedup_waited().
+ *
+ * Context: process context, may sleep.
+ * Return: 0, or -EDEADLK if the loader waits for the current task.
+ */
+int module_dedup_may_wait(const char *name)
+{
+	struct module_dedup_load_id id = { };
+	struct module *mod;
+
+	scoped_guard(rcu) {
+		mod = find_module_all(name, strlen(name), true);
+		if (mod)
+			id = mod->dedup_load_id;
+	}
+	/* Nobody waits for those who wait for a removal. */
+	return id.serial ? module_dedup_wait_for(&id) : 0;
+}
+
+/**
+ * module_dedup_is_dead() - whether nobody is going to finish a load
+ * @name: the name of the module
+ *
+ * Context: any.
+ */
+bool module_dedup_is_dead(const char *name)
+{
+	const struct module *mod;
+
+	guard(rcu)();
+	mod = find_module_all(name, strlen(name), true);
+	return mod && module_dedup_died(mod);
+}
+
+/**
+ * module_dedup_bury() - let nobody wait for a module any more
+ * @mod: a module in the list, whose loader has died; it stays there
+ *
+ * The loader may have died with module_mutex held, so that is not taken.
+ *
+ * Context: process context, does not sleep.
+ */
+void module_dedup_bury(struct module *mod)
+{
+	WRITE_ONCE(mod->dedup_dead, true);
+	module_dedup_wake();
+}
+
 #define MODULE_DEDUP_LINE "%25s\t%llu\n"
 
 /**
@@ -306,7 +535,8 @@ void module_dedup_show_stats(char *buf, size_t size, unsigned int *len)
 	*len += scnprintf(buf + *len, size - *len,
 			  MODULE_DEDUP_LINE MODULE_DEDUP_LINE MODULE_DEDUP_LINE
 			  MODULE_DEDUP_LINE MODULE_DEDUP_LINE MODULE_DEDUP_LINE
-			  MODULE_DEDUP_LINE MODULE_DEDUP_LINE MODULE_DEDUP_LINE,
+			  MODULE_DEDUP_LINE MODULE_DEDUP_LINE MODULE_DEDUP_LINE
+			  MODULE_DEDUP_LINE MODULE_DEDUP_LINE,
 			  "Flights led", stats.led,
 			  "Calls joined", stats.joined,
 			  "Joined bytes saved", stats.joined_bytes,
@@ -315,7 +545,9 @@ void module_dedup_show_stats(char *buf, size_t size, unsigned int *len)
 			  "Same file, other call", stats.behind,
 			  "Retried after leader end", stats.retried,
 			  "Late duplicates", stats.late,
-			  "Calls not joinable", stats.bypassed);
+			  "Calls not joinable", stats.bypassed,
+			  "Leaders that died", stats.died,
+			  "Deadlocks refused", stats.refused);
 }
 
 #if defined(CONFIG_DEBUG_FS) && !defined(CONFIG_MODULE_STATS)

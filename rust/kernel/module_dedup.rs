@@ -13,7 +13,7 @@
 //!
 //! # How it works
 //!
-//! One spinlock guards 256 buckets. Each bucket is a chain of flights in order of arrival, so the
+//! One spinlock guards 256 buckets of flights, and the wait graph. Each bucket is a chain of flights in order of arrival, so the
 //! first flight of a file in its chain is the one that is under way, and the others of that file
 //! stand in line. What is done under the lock is short, and bounded by the number of flights in a
 //! bucket, never by the number of followers: nothing is allocated, freed, woken or printed there.
@@ -22,18 +22,25 @@
 //! counted under the lock, and paid after it. Hence a waiter that gives up early may leave one
 //! wake-up too many, which is harmless, but none is ever missing.
 //!
+//! A wait that would never end, because what is waited for waits for the very caller, is refused:
+//! see [`Table::wait_for_load`] and [`Follower::wait`]. Such a circle is made by a load that asks
+//! user space for another one.
+//!
 //! The leader holds a guard. Whichever way the guard goes away, the flight is taken out of the
 //! table, by identity and not by key, and its followers are told what came of it.
 
 use crate::{
     alloc::{
         flags::GFP_KERNEL,
-        KBox,
-        KVec, //
+        KBox, //
     },
     current,
     error::{
-        code::ERESTARTSYS,
+        code::{
+            EDEADLK,
+            ERESTARTSYS,
+            ETIMEDOUT, //
+        },
         Result, //
     },
     init::InPlaceInit,
@@ -48,19 +55,38 @@ use crate::{
         SpinLock,
         UniqueArc, //
     },
+    time::msecs_to_jiffies,
 };
 use core::{
-    iter,
     mem::MaybeUninit,
-    pin::Pin,
-    ptr, //
+    pin::Pin, //
 };
 
+mod chain;
+mod graph;
 #[cfg(CONFIG_MODULE_DEDUP_KUNIT_TEST)]
 mod tests;
 
-/// The number of buckets. A power of two.
-const BUCKETS: usize = 256;
+use chain::{
+    Buckets,
+    Item, //
+};
+use graph::{
+    FlightId,
+    Graph,
+    Target, //
+};
+
+pub use graph::{
+    LoadId,
+    Request,
+    Step,
+    Task,
+    TaskId, //
+};
+
+/// How often a task that waits looks whether it does so in vain, in ms.
+const RECHECK: u32 = 1000;
 
 /// What a flight is for.
 ///
@@ -79,6 +105,24 @@ pub trait Key: Send + Sync {
     ///
     /// This must be an equivalence relation, and must imply [`Key::same_file`].
     fn same_call(&self, other: &Self) -> bool;
+
+    /// The name of a load or a request, for the log.
+    type Label: Copy + Send;
+
+    /// The thread whose end the helper of a request waits for, which may be its own.
+    ///
+    /// [`None`] if the helper does anything but wait, or is not alive. Called with the table lock
+    /// held.
+    fn stands_in(helper: TaskId) -> Option<TaskId>;
+
+    /// Tells people that `me` was not let wait for the first step of `chain`, since that would
+    /// have been for itself.
+    ///
+    /// Called without the table lock. `chain` takes it; its steps are to be collected before they
+    /// are printed.
+    fn refused(me: TaskId, chain: impl Iterator<Item = Step<Self>>)
+    where
+        Self: Sized;
 }
 
 /// How a flight ended.
@@ -110,6 +154,7 @@ impl Outcome {
 ///
 /// Never lives on a stack, since the table and every waiter refer to it.
 pub struct Flight<K> {
+    id: FlightId,
     key: K,
     /// Gets one token for each waiter that is owed a wake-up.
     ended: Pin<KBox<Completion>>,
@@ -120,6 +165,11 @@ pub struct Flight<K> {
 }
 
 impl<K> Flight<K> {
+    /// What the flight is for.
+    pub fn key(&self) -> &K {
+        &self.key
+    }
+
     fn outcome(&self) -> Outcome {
         Outcome::from_raw(self.outcome.load(Relaxed))
     }
@@ -134,111 +184,107 @@ struct Node<K> {
     behind: u32,
     /// Whether the flight takes no more followers.
     closed: bool,
-    next: Link<K>,
+    /// The load, once it is under way.
+    load: Option<LoadId>,
 }
 
-type Link<K> = Option<KBox<Node<K>>>;
-
 /// What the table lock guards.
-struct State<K> {
-    /// [`BUCKETS`] chains, each in order of arrival.
-    buckets: KVec<Link<K>>,
+struct State<K: Key> {
+    flights: Buckets<Node<K>>,
+    graph: Graph<K::Label>,
+    serial: usize,
 }
 
 impl<K: Key> State<K> {
     fn new() -> Result<Self> {
-        let mut buckets = KVec::with_capacity(BUCKETS, GFP_KERNEL)?;
-        for _ in 0..BUCKETS {
-            buckets.push(None, GFP_KERNEL)?;
-        }
-        Ok(Self { buckets })
-    }
-
-    fn first(&self, key: &K) -> Option<&Link<K>> {
-        self.buckets.get(key.hash() % BUCKETS)
-    }
-
-    fn first_mut(&mut self, key: &K) -> Option<&mut Link<K>> {
-        self.buckets.get_mut(key.hash() % BUCKETS)
-    }
-
-    /// The flights in the bucket of `key`, in order of arrival.
-    fn chain(&self, key: &K) -> impl Iterator<Item = &Node<K>> {
-        iter::successors(self.first(key).and_then(Option::as_deref), |node| {
-            node.next.as_deref()
+        Ok(Self {
+            flights: Buckets::new()?,
+            graph: Graph::new()?,
+            serial: 0,
         })
     }
 
-    /// The first flight in the bucket of `key` that `wanted` accepts.
-    fn find(&mut self, key: &K, wanted: impl Fn(&Node<K>) -> bool) -> Option<&mut Node<K>> {
-        let mut link = self.first_mut(key)?.as_deref_mut();
-        while let Some(node) = link {
-            if wanted(node) {
-                return Some(node);
-            }
-            link = node.next.as_deref_mut();
-        }
-        None
+    /// A number that was not used before.
+    fn serial(&mut self) -> usize {
+        self.serial = self.serial.wrapping_add(1);
+        self.serial
     }
 
-    /// The node of `flight`, unless it has ended.
-    fn node(&mut self, flight: &Flight<K>) -> Option<&mut Node<K>> {
-        self.find(&flight.key, |node| ptr::eq(&*node.flight, flight))
+    /// The node of a flight, unless it has ended.
+    fn flight(&self, id: FlightId) -> Option<&Node<K>> {
+        self.flights.get(id.hash)?.find(|node| node.flight.id == id)
+    }
+
+    /// The same, to be changed.
+    fn flight_mut(&mut self, id: FlightId) -> Option<&mut Node<K>> {
+        self.flights
+            .get_mut(id.hash)?
+            .find_mut(|node| node.flight.id == id)
+    }
+
+    /// The flight that is under way for the same file as a flight that has not ended.
+    fn first_for(&self, id: FlightId) -> Option<&Node<K>> {
+        let key = &self.flight(id)?.flight.key;
+        self.flights
+            .get(id.hash)?
+            .find(|node| node.flight.key.same_file(key))
+    }
+
+    /// Whether there is a flight for the file of `key`.
+    fn has_file(&self, key: &K) -> bool {
+        self.flights
+            .get(key.hash())
+            .is_some_and(|chain| chain.iter().any(|node| node.flight.key.same_file(key)))
     }
 
     /// Puts a new flight at the end of its chain.
     ///
     /// Gives everything back if there is no such chain, which cannot happen.
     fn insert(&mut self, key: K, spare: Spare<K>) -> Result<Arc<Flight<K>>, (K, Spare<K>)> {
-        let Some(mut link) = self.first_mut(&key) else {
+        let serial = self.serial();
+        let hash = key.hash();
+        let Some(chain) = self.flights.get_mut(hash) else {
             return Err((key, spare));
         };
-        while let Some(node) = link {
-            link = &mut node.next;
-        }
         let flight = Arc::from(spare.flight.write(Flight {
+            id: FlightId { hash, serial },
             key,
             ended: spare.ended,
             outcome: Atomic::new(Outcome::Retry.to_raw()),
         }));
-        *link = Some(KBox::write(
+        chain.push(
             spare.node,
             Node {
                 flight: flight.clone(),
                 followers: 0,
                 behind: 0,
                 closed: false,
-                next: None,
+                load: None,
             },
-        ));
+        );
         Ok(flight)
     }
 
-    /// Takes `flight` out of its chain, unless that has been done before.
-    fn remove(&mut self, flight: &Flight<K>) -> Link<K> {
-        let mut link = self.first_mut(&flight.key)?;
-        while link
-            .as_ref()
-            .is_some_and(|node| !ptr::eq(&*node.flight, flight))
-        {
-            link = &mut link.as_mut()?.next;
-        }
-        let mut node = link.take()?;
-        *link = node.next.take();
-        Some(node)
+    /// Takes a flight out of its chain, unless that has been done before.
+    fn remove(&mut self, id: FlightId) -> Option<KBox<Item<Node<K>>>> {
+        self.flights
+            .get_mut(id.hash)?
+            .remove(|node| node.flight.id == id)
     }
 
     /// The flight that `flight` has to wait for, if there is one: the last for the same file that
     /// came before. The caller is owed a wake-up when it ends.
     fn get_behind(&mut self, flight: &Flight<K>) -> Option<Arc<Flight<K>>> {
         let ahead = self
-            .chain(&flight.key)
-            .take_while(|node| !ptr::eq(&*node.flight, flight))
+            .flights
+            .get(flight.id.hash)?
+            .iter()
+            .take_while(|node| node.flight.id != flight.id)
             .filter(|node| node.flight.key.same_file(&flight.key))
             .last()?
             .flight
             .clone();
-        let node = self.node(&ahead)?;
+        let node = self.flight_mut(ahead.id)?;
         node.behind = node.behind.saturating_add(1);
         Some(ahead)
     }
@@ -247,7 +293,7 @@ impl<K: Key> State<K> {
 /// The memory for a new flight, allocated before the table lock is taken.
 struct Spare<K> {
     flight: UniqueArc<MaybeUninit<Flight<K>>>,
-    node: KBox<MaybeUninit<Node<K>>>,
+    node: chain::Spare<Node<K>>,
     ended: Pin<KBox<Completion>>,
 }
 
@@ -255,7 +301,7 @@ impl<K> Spare<K> {
     fn new() -> Result<Self> {
         Ok(Self {
             flight: UniqueArc::new_uninit(GFP_KERNEL)?,
-            node: KBox::new_uninit(GFP_KERNEL)?,
+            node: chain::spare()?,
             ended: KBox::pin_init(Completion::new(), GFP_KERNEL)?,
         })
     }
@@ -276,6 +322,8 @@ pub struct Stats {
     pub behind: u64,
     /// Followers whose flight ended with nothing to share, so that they asked again.
     pub retried: u64,
+    /// Waits that were refused, because they would have been for the one who waits.
+    pub refused: u64,
 }
 
 /// The counters behind [`Stats`].
@@ -287,6 +335,7 @@ struct Counters {
     interrupted: Atomic<u64>,
     behind: Atomic<u64>,
     retried: Atomic<u64>,
+    refused: Atomic<u64>,
 }
 
 /// The flights that are up.
@@ -294,7 +343,7 @@ struct Counters {
 /// # Examples
 ///
 /// ```
-/// use kernel::module_dedup::{Entry, Key, Table};
+/// use kernel::module_dedup::{Entry, Key, Step, Table, TaskId};
 ///
 /// struct Name(&'static str);
 ///
@@ -308,6 +357,13 @@ struct Counters {
 ///     fn same_call(&self, other: &Self) -> bool {
 ///         self.same_file(other)
 ///     }
+///
+///     // Nobody asks a helper for anything here.
+///     type Label = ();
+///     fn stands_in(_: TaskId) -> Option<TaskId> {
+///         None
+///     }
+///     fn refused(_: TaskId, _: impl Iterator<Item = Step<Self>>) {}
 /// }
 ///
 /// let table = Table::new()?;
@@ -319,7 +375,7 @@ struct Counters {
 /// assert_eq!(table.stats().led, 1);
 /// # Ok::<(), Error>(())
 /// ```
-pub struct Table<K> {
+pub struct Table<K: Key> {
     state: Pin<KBox<SpinLock<State<K>>>>,
     counters: Counters,
 }
@@ -353,6 +409,7 @@ impl<K: Key> Table<K> {
                 interrupted: Atomic::new(0),
                 behind: Atomic::new(0),
                 retried: Atomic::new(0),
+                refused: Atomic::new(0),
             },
         })
     }
@@ -375,9 +432,7 @@ impl<K: Key> Table<K> {
             drop(state);
             return self.follower(flight, key);
         }
-        let in_line = state
-            .chain(&key)
-            .any(|node| node.flight.key.same_file(&key));
+        let in_line = state.has_file(&key);
         let inserted = state.insert(key, spare);
         drop(state);
 
@@ -403,7 +458,7 @@ impl<K: Key> Table<K> {
     ///
     /// Does not sleep. Takes the table lock.
     pub fn close(&self, flight: &Flight<K>) {
-        if let Some(node) = self.state.lock().node(flight) {
+        if let Some(node) = self.state.lock().flight_mut(flight.id) {
             node.closed = true;
         }
     }
@@ -420,6 +475,7 @@ impl<K: Key> Table<K> {
             interrupted: self.counters.interrupted.load(Relaxed),
             behind: self.counters.behind.load(Relaxed),
             retried: self.counters.retried.load(Relaxed),
+            refused: self.counters.refused.load(Relaxed),
         }
     }
 
@@ -428,7 +484,10 @@ impl<K: Key> Table<K> {
     }
 
     fn follow_locked(&self, state: &mut State<K>, key: &K) -> Option<Arc<Flight<K>>> {
-        let node = state.find(key, |node| !node.closed && node.flight.key.same_call(key))?;
+        let node = state
+            .flights
+            .get_mut(key.hash())?
+            .find_mut(|node| !node.closed && node.flight.key.same_call(key))?;
         node.followers = node.followers.saturating_add(1);
         let followers = u64::from(node.followers);
         if followers > self.counters.most_followers.load(Relaxed) {
@@ -448,7 +507,7 @@ impl<K: Key> Table<K> {
     /// Ends a wait early. Returns `false` if the flight has ended all the same.
     fn leave(&self, flight: &Flight<K>) -> bool {
         let mut state = self.state.lock();
-        let Some(node) = state.node(flight) else {
+        let Some(node) = state.flight_mut(flight.id) else {
             return false;
         };
         node.followers = node.followers.saturating_sub(1);
@@ -457,14 +516,15 @@ impl<K: Key> Table<K> {
 
     fn end(&self, flight: &Flight<K>, outcome: Outcome) {
         let mut state = self.state.lock();
-        let removed = state.remove(flight);
+        let removed = state.remove(flight.id);
         if removed.is_some() {
             flight.outcome.store(outcome.to_raw(), Relaxed);
         }
         drop(state);
 
         // One at a time: `complete_all()` would wake everybody with interrupts off.
-        if let Some(node) = removed {
+        if let Some(item) = removed {
+            let node = &item.value;
             for _ in 0..node.followers.saturating_add(node.behind) {
                 flight.ended.complete();
             }
@@ -493,8 +553,19 @@ impl<K: Key> Leader<'_, K> {
     ///
     /// Takes the table lock.
     pub fn followers(&self) -> u32 {
-        let mut state = self.table.state.lock();
-        state.node(&self.flight).map_or(0, |node| node.followers)
+        let state = self.table.state.lock();
+        state
+            .flight(self.flight.id)
+            .map_or(0, |node| node.followers)
+    }
+
+    /// Tells who waits for the flight that it waits for this load.
+    ///
+    /// Does not sleep. Takes the table lock.
+    pub fn set_load(&self, load: LoadId) {
+        if let Some(node) = self.table.state.lock().flight_mut(self.flight.id) {
+            node.load = Some(load);
+        }
     }
 
     /// Ends the flight. All followers get `result`, and so does the caller.
@@ -531,9 +602,11 @@ pub struct Follower<'t, K: Key> {
 impl<K: Key> Follower<'_, K> {
     /// Waits for the end of the flight.
     ///
-    /// Sleeps interruptibly. Fails with `ERESTARTSYS` if a signal came before the result.
-    pub fn wait(self) -> Result<Ended<K>> {
-        let waited = self.flight.ended.wait_for_completion_interruptible();
+    /// The caller names itself as `me` if others may wait for it. Sleeps interruptibly. Fails with
+    /// `ERESTARTSYS` if a signal came before the result, and with `EDEADLK` if the flight waits for
+    /// `me`.
+    pub fn wait(self, me: Option<TaskId>) -> Result<Ended<K>> {
+        let waited = self.table.wait_for_end(&self.flight, me);
         let left = waited.is_err() && self.table.leave(&self.flight);
 
         match self.flight.outcome() {
@@ -542,8 +615,9 @@ impl<K: Key> Follower<'_, K> {
                 self.table.counters.joined.add(1, Relaxed);
                 Ok(Ended::Result(result))
             }
+            _ if left && waited == Err(EDEADLK) => Err(EDEADLK),
             // A task that is about to handle a signal must not take up a load.
-            _ if waited.is_err() || current!().signal_pending() => {
+            _ if waited == Err(ERESTARTSYS) || current!().signal_pending() => {
                 self.table.counters.interrupted.add(1, Relaxed);
                 Err(ERESTARTSYS)
             }
@@ -567,12 +641,16 @@ pub struct Behind<'t, K: Key> {
 impl<'t, K: Key> Behind<'t, K> {
     /// Waits until all earlier flights for the file have ended.
     ///
-    /// Sleeps interruptibly. Fails with `ERESTARTSYS` if a signal came first.
-    pub fn wait(self) -> Result<Leader<'t, K>> {
+    /// The caller names itself as `me` if others may wait for it. Sleeps interruptibly. Fails with
+    /// `ERESTARTSYS` if a signal came first, and with `EDEADLK` if one of those flights waits for
+    /// `me`.
+    pub fn wait(self, me: Option<TaskId>) -> Result<Leader<'t, K>> {
         let Self { leader } = self;
         while let Some(ahead) = leader.table.get_behind(&leader.flight) {
-            if let Err(e) = ahead.ended.wait_for_completion_interruptible() {
-                leader.table.counters.interrupted.add(1, Relaxed);
+            if let Err(e) = leader.table.wait_for_end(&ahead, me) {
+                if e == ERESTARTSYS {
+                    leader.table.counters.interrupted.add(1, Relaxed);
+                }
                 return Err(e);
             }
         }
@@ -591,5 +669,25 @@ impl<'t, K: Key> Behind<'t, K> {
 impl<K: Key> Table<K> {
     fn get_behind(&self, flight: &Flight<K>) -> Option<Arc<Flight<K>>> {
         self.state.lock().get_behind(flight)
+    }
+
+    /// Waits until `flight` has ended, or fails as [`Follower::wait`] does.
+    fn wait_for_end(&self, flight: &Flight<K>, me: Option<TaskId>) -> Result {
+        let Some(me) = me else {
+            return flight.ended.wait_for_completion_interruptible();
+        };
+        let mut task = None;
+        loop {
+            // Without memory others cannot see this wait, but it still sees them.
+            task = task.or_else(|| self.task(me).ok());
+            self.wait_for(me, Target::Flight(flight.id))?;
+            let waited = flight
+                .ended
+                .wait_for_completion_interruptible_timeout(msecs_to_jiffies(RECHECK));
+            match waited {
+                Err(ETIMEDOUT) => (),
+                other => return other.map(drop),
+            }
+        }
     }
 }

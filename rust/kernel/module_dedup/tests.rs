@@ -14,7 +14,11 @@ use super::{
     Follower,
     Key,
     Leader,
-    Table, //
+    Request,
+    Step,
+    Table,
+    Task,
+    TaskId, //
 };
 use crate::{
     bindings,
@@ -54,6 +58,45 @@ impl Key for TestKey {
     fn same_call(&self, other: &Self) -> bool {
         self.same_file(other) && self.call == other.call
     }
+
+    type Label = u32;
+
+    /// A helper waits for what its own thread waits for, unless it is [`BUSY`].
+    fn stands_in(helper: TaskId) -> Option<TaskId> {
+        (helper != BUSY).then_some(helper)
+    }
+
+    fn refused(_: TaskId, chain: impl Iterator<Item = Step<Self>>) {
+        CIRCLE.store(chain.count() as u32, Relaxed);
+    }
+}
+
+/// A helper that goes on.
+const BUSY: TaskId = task(99);
+
+/// How many steps the last circle had that was refused.
+static CIRCLE: Atomic<u32> = Atomic::new(0);
+
+const fn task(pid: i32) -> TaskId {
+    TaskId { pid, started: 1 }
+}
+
+/// A leader with its load, as a task does it that others may wait for.
+fn loading(
+    table: &Table<TestKey>,
+    key: TestKey,
+    by: TaskId,
+) -> Result<(Leader<'_, TestKey>, Task<'_, TestKey>)> {
+    let (leader, task) = (leader(table, key)?, table.task(by)?);
+    leader.set_load(task.id());
+    Ok((leader, task))
+}
+
+/// A request of a task, with its helper.
+fn requesting(table: &Table<TestKey>, by: TaskId, helper: TaskId) -> Result<Request<'_, TestKey>> {
+    let request = table.request(by, true, 0)?;
+    table.set_helper(request.serial(), helper);
+    Ok(request)
 }
 
 fn key(file: u32, call: u32) -> TestKey {
@@ -86,7 +129,7 @@ fn behind(table: &Table<TestKey>, key: TestKey) -> Result<Behind<'_, TestKey>> {
 }
 
 fn result_of(follower: Follower<'_, TestKey>) -> Result<i32> {
-    match follower.wait()? {
+    match follower.wait(None)? {
         Ended::Result(result) => Ok(result),
         Ended::Retry(_) => Err(EAGAIN),
     }
@@ -175,8 +218,8 @@ impl Shared {
             match self.table.enter(key) {
                 Entry::Alone => return Err(ENOMEM),
                 Entry::Leader(leader) => return Ok(self.load(leader, file, result)),
-                Entry::Behind(behind) => return Ok(self.load(behind.wait()?, file, result)),
-                Entry::Follower(follower) => match follower.wait()? {
+                Entry::Behind(behind) => return Ok(self.load(behind.wait(None)?, file, result)),
+                Entry::Follower(follower) => match follower.wait(None)? {
                     Ended::Result(result) => return Ok(result),
                     Ended::Retry(again) => key = again,
                 },
@@ -315,7 +358,7 @@ mod suite {
 
         first.finish(-5);
         assert_eq!(result_of(of_first)?, -5);
-        second.wait()?.finish(6);
+        second.wait(None)?.finish(6);
         assert_eq!(result_of(of_second)?, 6);
         assert_eq!(table.stats().behind, 1);
         Ok(())
@@ -329,7 +372,7 @@ mod suite {
         for call in 1..=8 {
             let (this, turn) = (shared.clone(), turn.clone());
             workqueue::system_unbound().try_spawn(GFP_KERNEL, move || {
-                if let Ok(Ok(leader)) = behind(&this.table, key(1, call)).map(Behind::wait) {
+                if let Ok(Ok(leader)) = behind(&this.table, key(1, call)).map(|it| it.wait(None)) {
                     if turn.fetch_add(1, Full) == call {
                         this.good.add(1, Relaxed);
                     }
@@ -357,17 +400,17 @@ mod suite {
         let of_second = follower(&table, key(1, 2))?;
         {
             let _signal = PendingSignal::new();
-            assert!(second.wait().is_err());
+            assert!(second.wait(None).is_err());
         }
         // Its follower asks again, and is now the last in line.
-        let Ok(Ended::Retry(again)) = of_second.wait() else {
+        let Ok(Ended::Retry(again)) = of_second.wait(None) else {
             return Err(EINVAL);
         };
         let fourth = behind(&table, again)?;
 
         first.finish(0);
-        third.wait()?.finish(0);
-        fourth.wait()?.finish(0);
+        third.wait(None)?.finish(0);
+        fourth.wait(None)?.finish(0);
         let stats = table.stats();
         assert_eq!((stats.led, stats.interrupted), (3, 1));
         Ok(())
@@ -434,7 +477,7 @@ mod suite {
         assert_eq!(second.followers(), 1);
         first.finish(1);
         assert_eq!(second.followers(), 1);
-        second.wait()?.finish(2);
+        second.wait(None)?.finish(2);
         assert_eq!(result_of(of_second)?, 2);
         Ok(())
     }
@@ -448,7 +491,7 @@ mod suite {
         let late = behind(&table, key(1, 1))?;
         flight.finish(0);
         assert_eq!(result_of(early)?, 0);
-        late.wait()?.finish(-17);
+        late.wait(None)?.finish(-17);
         Ok(())
     }
 
@@ -476,6 +519,195 @@ mod suite {
         assert_eq!(stats.led, u64::from(loads));
         assert_eq!(stats.led + stats.joined, u64::from(64 * CALLS));
         assert!(stats.joined > 0);
+        Ok(())
+    }
+
+    /// The helper of a load asks for the same load.
+    #[test]
+    fn circle_of_one_load() -> Result {
+        let table = Table::new()?;
+        let (flight, load) = loading(&table, key(1, 1), task(1))?;
+        let _request = requesting(&table, task(1), task(2))?;
+
+        let helper = follower(&table, key(1, 1))?;
+        assert_eq!(helper.wait(Some(task(2))).err(), Some(EDEADLK));
+        assert_eq!(CIRCLE.load(Relaxed), 3);
+        assert_eq!(flight.followers(), 0);
+
+        // With other arguments it is in line, and does not stay there.
+        let in_line = behind(&table, key(1, 2))?;
+        assert_eq!(in_line.wait(Some(task(2))).err(), Some(EDEADLK));
+        assert!(matches!(table.enter(key(1, 2)), Entry::Behind(_)));
+
+        // It is not the load that was refused.
+        assert!(!load.was_refused());
+        assert_eq!(table.wait_for_load(task(2), load.id()), Err(EDEADLK));
+        let stats = table.stats();
+        assert_eq!((stats.refused, stats.interrupted, stats.joined), (3, 0, 0));
+        assert_eq!(flight.finish(0), 0);
+        leader(&table, key(1, 1))?.finish(0);
+        Ok(())
+    }
+
+    /// A wait by name is refused, and the load that waited knows it.
+    #[test]
+    fn circle_by_name() -> Result {
+        let table = Table::new()?;
+        let (_flight, first) = loading(&table, key(1, 1), task(1))?;
+        let _request = requesting(&table, task(1), task(2))?;
+        let (_copy, second) = loading(&table, key(2, 1), task(2))?;
+        assert_eq!(table.wait_for_load(task(2), first.id()), Err(EDEADLK));
+        assert!(second.was_refused());
+        Ok(())
+    }
+
+    #[test]
+    fn circle_of_three_loads() -> Result {
+        let table = Table::new()?;
+        let _first = loading(&table, key(1, 1), task(1))?;
+        let _asks = requesting(&table, task(1), task(2))?;
+        let _second = loading(&table, key(2, 1), task(2))?;
+        let _asks = requesting(&table, task(2), task(3))?;
+        let _third = loading(&table, key(3, 1), task(3))?;
+        let _asks = requesting(&table, task(3), task(4))?;
+
+        let helper = follower(&table, key(1, 1))?;
+        assert_eq!(helper.wait(Some(task(4))).err(), Some(EDEADLK));
+        assert_eq!(CIRCLE.load(Relaxed), 5);
+        Ok(())
+    }
+
+    /// A helper asks for something, on the way to which there is a wait by name.
+    #[test]
+    fn circle_through_others() -> Result {
+        let table = Table::new()?;
+        let (_flight, first) = loading(&table, key(1, 1), task(1))?;
+        let _asks = requesting(&table, task(1), task(2))?;
+        // Not a load, but some other system call of the helper that requests a module.
+        let _asks = requesting(&table, task(2), task(3))?;
+        let _other = loading(&table, key(2, 1), task(4))?;
+        table.wait_for_load(task(4), first.id())?;
+        let _in_line = behind(&table, key(2, 2))?;
+
+        let helper = follower(&table, key(2, 2))?;
+        assert_eq!(helper.wait(Some(task(3))).err(), Some(EDEADLK));
+        table.waited(task(4));
+        assert_eq!(table.stats().refused, 1);
+        Ok(())
+    }
+
+    /// Whoever goes on, or is somebody else, closes no circle.
+    #[test]
+    fn no_circle() -> Result {
+        let table = Table::new()?;
+        let (flight, load) = loading(&table, key(1, 1), task(1))?;
+        let asks = requesting(&table, task(1), BUSY)?;
+        table.wait_for_load(BUSY, load.id())?;
+
+        // It is not the helper; not even if it has the number of one that is dead.
+        table.set_helper(asks.serial(), task(2));
+        let reborn = TaskId { pid: 2, started: 2 };
+        table.wait_for_load(task(3), load.id())?;
+        table.wait_for_load(reborn, load.id())?;
+
+        // The request is over, and so is the next one, before the helper is known.
+        drop(asks);
+        table.wait_for_load(task(2), load.id())?;
+        let asks = table.request(task(1), true, 0)?;
+        let over = asks.serial();
+        table.wait_for_load(task(2), load.id())?;
+        drop(asks);
+        let _asks = requesting(&table, task(1), BUSY)?;
+        table.set_helper(over, task(2));
+        table.wait_for_load(task(2), load.id())?;
+
+        let waits = follower(&table, key(1, 1))?;
+        flight.finish(5);
+        assert!(matches!(waits.wait(Some(task(2))), Ok(Ended::Result(5))));
+        assert_eq!(table.stats().refused, 0);
+        Ok(())
+    }
+
+    /// A wait for what is over leads nowhere, whatever its task does next.
+    #[test]
+    fn no_circle_of_what_is_over() -> Result {
+        let table = Table::new()?;
+        let (flight, load) = loading(&table, key(1, 1), task(1))?;
+        let _waits = table.task(task(2))?;
+        table.wait_for_load(task(2), load.id())?;
+        drop((flight, load));
+
+        // The task goes on to ask for something, before the other one has woken up.
+        let (_flight, again) = loading(&table, key(1, 1), task(1))?;
+        let _asks = requesting(&table, task(1), task(2))?;
+        assert_eq!(table.wait_for_load(task(3), again.id()), Ok(()));
+        let _asks = requesting(&table, task(3), task(1))?;
+        assert_eq!(table.stats().refused, 0);
+        Ok(())
+    }
+
+    /// Two wait for each other, at the same time: one of them is refused.
+    #[test]
+    fn both_sides_at_once() -> Result {
+        const ROUNDS: u32 = 200;
+
+        struct Race {
+            table: Table<TestKey>,
+            at_start: Atomic<u32>,
+            refused: Atomic<u32>,
+            over: Atomic<u32>,
+        }
+
+        let race = Arc::new(
+            Race {
+                table: Table::new()?,
+                at_start: Atomic::new(0),
+                refused: Atomic::new(0),
+                over: Atomic::new(0),
+            },
+            GFP_KERNEL,
+        )?;
+        for round in 0..ROUNDS {
+            let (left, right) = (race.table.task(task(1))?, race.table.task(task(2))?);
+            for (me, other) in [(left.id(), right.id()), (right.id(), left.id())] {
+                let race = race.clone();
+                workqueue::system_unbound().try_spawn(GFP_KERNEL, move || {
+                    race.at_start.add(1, Relaxed);
+                    while race.at_start.load(Relaxed) < 2 * (round + 1) {
+                        fsleep(Delta::from_micros(1));
+                    }
+                    if race.table.wait_for_load(me.task, other) == Err(EDEADLK) {
+                        race.refused.add(1, Relaxed);
+                    }
+                    race.over.add(1, Relaxed);
+                })?;
+            }
+            wait_until(|| race.over.load(Relaxed) == 2 * (round + 1))?;
+            assert_eq!(race.refused.load(Relaxed), round + 1);
+        }
+        Ok(())
+    }
+
+    /// A circle that is closed while one waits is seen before long.
+    #[test]
+    fn circle_that_is_closed_later() -> Result {
+        let shared = Shared::new()?;
+        let (flight, _load) = loading(&shared.table, key(1, 1), task(1))?;
+        let asks = requesting(&shared.table, task(1), BUSY)?;
+        let this = shared.clone();
+        workqueue::system_unbound().try_spawn(GFP_KERNEL, move || {
+            let waited = follower(&this.table, key(1, 1)).map(|it| it.wait(Some(task(2))));
+            if matches!(waited, Ok(Err(EDEADLK))) {
+                this.good.add(1, Relaxed);
+            }
+            this.over.add(1, Relaxed);
+        })?;
+        wait_until(|| flight.followers() == 1)?;
+        assert_eq!(shared.over.load(Relaxed), 0);
+
+        shared.table.set_helper(asks.serial(), task(2));
+        shared.wait_over(1)?;
+        assert_eq!(shared.good.load(Relaxed), 1);
         Ok(())
     }
 }

@@ -10,6 +10,10 @@
 #ifndef _MODULE_DEDUP_TEST_H
 #define _MODULE_DEDUP_TEST_H
 
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -44,6 +48,8 @@ struct caller {
 	const char *path;
 	const char *args;
 	int flags;
+	/* Whether it calls init_module(). */
+	bool copy;
 	void (*before)(struct caller *c);
 	atomic_int ready;
 	atomic_int done;
@@ -105,6 +111,25 @@ static inline int finit(int fd, const char *args, int flags)
 	return syscall(SYS_finit_module, fd, args, flags) ? errno : 0;
 }
 
+/* Loads a file by init_module(). Returns 0 or an errno. */
+static inline int load_copy(const char *path, const char *args)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct stat st;
+	void *image;
+	int err;
+
+	if (fd < 0 || fstat(fd, &st))
+		return errno;
+	image = mmap(NULL, st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+	close(fd);
+	if (image == MAP_FAILED)
+		return errno;
+	err = syscall(SYS_init_module, image, st.st_size, args) ? errno : 0;
+	munmap(image, st.st_size);
+	return err;
+}
+
 /* Loads a file. Returns 0 or an errno. */
 static inline int load(const char *path, const char *args, int flags)
 {
@@ -128,8 +153,8 @@ static inline int rounds(void)
 }
 
 /*
- * Tells whoever reads the kernel log that lines with this text are our doing,
- * until "nothing" is expected again.
+ * Tells whoever reads the kernel log that lines with this text, or one of
+ * several separated by "|", are our doing, until "nothing" is expected again.
  */
 static inline void log_expect(const char *text)
 {
@@ -137,6 +162,31 @@ static inline void log_expect(const char *text)
 
 	snprintf(line, sizeof(line), "selftest expects: %s\n", text);
 	spit("/dev/kmsg", line);
+}
+
+/* The kernel log, from here on. */
+static inline int log_open(void)
+{
+	int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+
+	lseek(fd, 0, SEEK_END);
+	return fd;
+}
+
+/* The next line of it that contains a text, or NULL. */
+static inline const char *log_find(int fd, const char *text)
+{
+	static char line[8192];
+	ssize_t n;
+
+	while ((n = read(fd, line, sizeof(line) - 1)) > 0 || errno == EPIPE) {
+		if (n < 0)
+			continue;
+		line[n] = '\0';
+		if (strstr(line, text))
+			return line;
+	}
+	return NULL;
 }
 
 /* Lets removals be quick: each waits for several RCU grace periods. */
@@ -161,6 +211,14 @@ static inline bool module_live(const char *name)
 static inline void set_dedup(const char *mode)
 {
 	spit(DEDUP_PARAM, mode);
+}
+
+/* The names that people know. */
+static inline const char *errno_name(int err)
+{
+	const char *name = err ? strerrorname_np(err) : "0";
+
+	return name ?: "?";
 }
 
 /* The size of a file, or -1. */
@@ -191,6 +249,7 @@ static inline char *read_file(const char *path, size_t *len)
 	char *data = size < 0 ? NULL : malloc(size + 1);
 	int n = data ? slurp(path, data, size + 1) : -1;
 
+	*len = 0;
 	if (n != size) {
 		free(data);
 		return NULL;
@@ -235,7 +294,8 @@ static inline long long stat_line(const char *name)
 
 /* All lines that tests compare, at one time. */
 struct stats {
-	long long led, joined, bytes, most, interrupted, behind, retried, late, bypassed, wasted;
+	long long led, joined, bytes, most, interrupted, behind, retried, late;
+	long long bypassed, died, refused, wasted;
 };
 
 static inline struct stats read_stats(void)
@@ -250,6 +310,8 @@ static inline struct stats read_stats(void)
 		.retried	= stat_line("Retried after leader end"),
 		.late		= stat_line("Late duplicates"),
 		.bypassed	= stat_line("Calls not joinable"),
+		.died		= stat_line("Leaders that died"),
+		.refused	= stat_line("Deadlocks refused"),
 		.wasted		= stat_line("Virtual mem wasted bytes"),
 	};
 }
@@ -266,6 +328,8 @@ static inline struct stats stats_since(struct stats before)
 	now.retried -= before.retried;
 	now.late -= before.late;
 	now.bypassed -= before.bypassed;
+	now.died -= before.died;
+	now.refused -= before.refused;
 	now.wasted -= before.wasted;
 	return now;
 }
@@ -346,7 +410,12 @@ static inline void caller_run(struct caller *c)
 	while (!atomic_load(callers_go))
 		syscall(SYS_futex, callers_go, FUTEX_WAIT, 0, NULL, NULL, 0);
 
-	c->err = fd < 0 ? errno : finit(fd, c->args, c->flags);
+	if (fd < 0)
+		c->err = errno;
+	else if (c->copy)
+		c->err = load_copy(c->path, c->args);
+	else
+		c->err = finit(fd, c->args, c->flags);
 	c->returned = now_ns();
 	c->read = bytes_read() - before;
 	atomic_store(&c->done, 1);
@@ -380,7 +449,7 @@ static inline void callers_release(void)
 	syscall(SYS_futex, callers_go, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
 
-/* Whether the process is asleep in finit_module(), or over. */
+/* Whether the process is asleep in its call, or over. */
 static inline bool caller_settled(const struct caller *c)
 {
 	char path[64], buf[512], *state;
@@ -390,7 +459,7 @@ static inline bool caller_settled(const struct caller *c)
 	snprintf(path, sizeof(path), "/proc/%d/syscall", c->pid);
 	if (slurp(path, buf, sizeof(buf)) <= 0)
 		return true;
-	if (atoi(buf) != SYS_finit_module)
+	if (atoi(buf) != SYS_finit_module && atoi(buf) != SYS_init_module)
 		return false;
 	snprintf(path, sizeof(path), "/proc/%d/stat", c->pid);
 	if (slurp(path, buf, sizeof(buf)) <= 0)
@@ -400,7 +469,7 @@ static inline bool caller_settled(const struct caller *c)
 	return state && (state[2] == 'S' || state[2] == 'I');
 }
 
-/* Waits until all of these are asleep in finit_module(), or over. */
+/* Waits until all of these are asleep in their calls, or over. */
 static inline void callers_settle(const struct caller *c, int n)
 {
 	/* Twice: a caller may sleep on its way to where it waits. */
@@ -447,6 +516,27 @@ static inline int callers_with(const struct caller *c, int n, int err)
 	for (int i = 0; i < n; i++)
 		count += c[i].err == err;
 	return count;
+}
+
+/* How many of these are over. */
+static inline int callers_done(const struct caller *c, int n)
+{
+	int count = 0;
+
+	for (int i = 0; i < n; i++)
+		count += atomic_load(&c[i].done);
+	return count;
+}
+
+/*
+ * Waits until so many init functions have run, or none of these callers is left
+ * to run one; and until those that are left are asleep.
+ */
+static inline void wait_entered_or_done(int entered, const struct caller *c, int n)
+{
+	while (gates_entered() < entered && callers_done(c, n) < n)
+		nap();
+	callers_settle(c, n);
 }
 
 #endif /* _MODULE_DEDUP_TEST_H */

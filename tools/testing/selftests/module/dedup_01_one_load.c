@@ -4,8 +4,7 @@
  * waits and returns the leader's result. It reads no file.
  */
 
-#include "dedup.h"
-#include "kselftest_harness.h"
+#include "dedup_harness.h"
 
 #define MANY 255
 
@@ -55,14 +54,17 @@ TEST_F_TIMEOUT(one_load, storm_of_255_processes, 300)
 	EXPECT_EQ(1, readers);
 
 	since = stats_since(self->before);
-	EXPECT_EQ(1, since.led);
-	EXPECT_EQ(MANY - 1, since.joined);
-	EXPECT_EQ((MANY - 1) * size, since.bytes);
-	EXPECT_LE(MANY - 1, since.most);
+	EXPECT_COUNT(1, since.led);
+	EXPECT_COUNT(MANY - 1, since.joined);
+	EXPECT_COUNT((MANY - 1) * size, since.bytes);
+	if (has_counters())
+		EXPECT_LE(MANY - 1, since.most);
 	EXPECT_EQ(0, since.wasted);
-	EXPECT_EQ(0, since.behind);
-	EXPECT_EQ(0, since.interrupted);
-	EXPECT_EQ(0, since.bypassed);
+	EXPECT_COUNT(0, since.behind);
+	EXPECT_COUNT(0, since.interrupted);
+	EXPECT_COUNT(0, since.bypassed);
+	SAW("255 processes load one file of 1 MB", "%d succeed, %d reads it, %lld bytes wasted",
+	    callers_with(callers, MANY, 0), readers, since.wasted);
 }
 
 TEST_F_TIMEOUT(one_load, all_get_the_error, 300)
@@ -71,7 +73,7 @@ TEST_F_TIMEOUT(one_load, all_get_the_error, 300)
 	EXPECT_EQ(MANY, callers_with(callers, MANY, EIO));
 	EXPECT_FALSE(module_live("test_dedup"));
 	EXPECT_EQ(1, gates_entered());
-	EXPECT_EQ(1, stats_since(self->before).led);
+	EXPECT_COUNT(1, stats_since(self->before).led);
 }
 
 /* In the one format that this kernel can decompress. */
@@ -94,7 +96,7 @@ TEST_F_TIMEOUT(one_load, compressed_module, 300)
 	storm(path, "gate=0", MODULE_INIT_COMPRESSED_FILE);
 	EXPECT_EQ(MANY, callers_with(callers, MANY, 0));
 	EXPECT_EQ(1, gates_entered());
-	EXPECT_EQ((MANY - 1) * file_size(path), stats_since(self->before).bytes);
+	EXPECT_COUNT((MANY - 1) * file_size(path), stats_since(self->before).bytes);
 }
 
 /* A format that it cannot decompress is an error that all share, too. */
@@ -104,7 +106,7 @@ TEST_F(one_load, garbage)
 
 	ASSERT_EQ(0, write_file(path, path, strlen(path)));
 	EXPECT_EQ(ENOEXEC, load(path, "", 0));
-	EXPECT_EQ(1, stats_since(self->before).led);
+	EXPECT_COUNT(1, stats_since(self->before).led);
 }
 
 /*
@@ -159,9 +161,9 @@ TEST_F_TIMEOUT(one_load, files_that_share_a_bucket, 300)
 
 	EXPECT_EQ(FILES * 2, callers_with(callers, FILES * 2, 0));
 	since = stats_since(self->before);
-	EXPECT_EQ(FILES, since.led);
-	EXPECT_EQ(FILES, since.joined);
-	EXPECT_EQ(0, since.behind);
+	EXPECT_COUNT(FILES, since.led);
+	EXPECT_COUNT(FILES, since.joined);
+	EXPECT_COUNT(0, since.behind);
 	EXPECT_EQ(0, since.wasted);
 
 	for (int i = 0; i < FILES; i++) {

@@ -6,8 +6,7 @@
  * gets the errno that it got before.
  */
 
-#include "dedup.h"
-#include "kselftest_harness.h"
+#include "dedup_harness.h"
 
 #define COPY "/tmp/test_dedup_copy.ko"
 #define OTHERS 7
@@ -57,10 +56,13 @@ TEST_F(key, other_arguments_while_the_first_load_fails)
 	EXPECT_TRUE(module_live("test_dedup"));
 
 	since = stats_since(self->before);
-	EXPECT_EQ(2, since.led);
-	EXPECT_EQ(OTHERS - 1, since.joined);
-	EXPECT_EQ(1, since.behind);
-	EXPECT_EQ(0, since.interrupted);
+	EXPECT_COUNT(2, since.led);
+	EXPECT_COUNT(OTHERS - 1, since.joined);
+	EXPECT_COUNT(1, since.behind);
+	EXPECT_COUNT(0, since.interrupted);
+	SAW("first load fails with fail=-5, 7 call without arguments meanwhile",
+	    "%d get EIO, %d succeed", callers_with(callers, 1 + OTHERS, EIO),
+	    callers_with(callers, 1 + OTHERS, 0));
 }
 
 TEST_F(key, other_arguments_while_the_first_load_succeeds)
@@ -72,7 +74,10 @@ TEST_F(key, other_arguments_while_the_first_load_succeeds)
 	EXPECT_EQ(0, callers[0].err);
 	EXPECT_EQ(OTHERS, callers_with(&callers[1], OTHERS, EEXIST));
 	EXPECT_EQ(1, gates_entered());
-	EXPECT_EQ(OTHERS - 1, stats_since(self->before).joined);
+	EXPECT_COUNT(OTHERS - 1, stats_since(self->before).joined);
+	SAW("a load succeeds, 7 call with other arguments meanwhile",
+	    "%d are told that theirs did, %d get EEXIST",
+	    callers_with(&callers[1], OTHERS, 0), callers_with(&callers[1], OTHERS, EEXIST));
 }
 
 TEST_F(key, those_that_wait_read_nothing)
@@ -97,6 +102,8 @@ TEST_F(key, other_flags)
 
 	EXPECT_EQ(0, callers[0].err);
 	EXPECT_EQ(OTHERS, callers_with(&callers[1], OTHERS, EEXIST));
+	SAW("the same with other flags", "%d are told that theirs did, %d get EEXIST",
+	    callers_with(&callers[1], OTHERS, 0), callers_with(&callers[1], OTHERS, EEXIST));
 }
 
 TEST_F(key, file_rewritten_in_place)
@@ -115,8 +122,10 @@ TEST_F(key, file_rewritten_in_place)
 	callers_wait(callers, 2);
 	EXPECT_EQ(0, callers[0].err);
 	EXPECT_EQ(EEXIST, callers[1].err);
-	EXPECT_EQ(0, stats_since(self->before).joined);
-	EXPECT_EQ(1, stats_since(self->before).behind);
+	EXPECT_COUNT(0, stats_since(self->before).joined);
+	EXPECT_COUNT(1, stats_since(self->before).behind);
+	SAW("the file is rewritten while it is loaded, one more calls", "%s",
+	    errno_name(callers[1].err));
 }
 
 TEST_F(key, another_inode_with_the_same_contents)
@@ -129,8 +138,8 @@ TEST_F(key, another_inode_with_the_same_contents)
 	callers_wait(callers, 2);
 	EXPECT_EQ(EIO, callers[0].err);
 	EXPECT_EQ(EBUSY, callers[1].err);
-	EXPECT_EQ(2, stats_since(self->before).led);
-	EXPECT_EQ(0, stats_since(self->before).joined);
+	EXPECT_COUNT(2, stats_since(self->before).led);
+	EXPECT_COUNT(0, stats_since(self->before).joined);
 }
 
 TEST_F(key, in_order_of_arrival_one_key_at_a_time)
@@ -155,7 +164,7 @@ TEST_F(key, in_order_of_arrival_one_key_at_a_time)
 		EXPECT_EQ(30 + i, callers[1 + i].err);
 		EXPECT_EQ(30 + i, callers[9 + i].err);
 	}
-	EXPECT_EQ(8, stats_since(self->before).joined);
+	EXPECT_COUNT(8, stats_since(self->before).joined);
 }
 
 /* User space changes the string while the kernel loads: what counts is the copy. */

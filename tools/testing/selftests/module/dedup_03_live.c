@@ -4,8 +4,7 @@
  * joined before anybody could have removed it.
  */
 
-#include "dedup.h"
-#include "kselftest_harness.h"
+#include "dedup_harness.h"
 
 #define LOADERS 4
 

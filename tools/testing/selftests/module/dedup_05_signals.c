@@ -6,8 +6,7 @@
 
 #include <sys/ptrace.h>
 
-#include "dedup.h"
-#include "kselftest_harness.h"
+#include "dedup_harness.h"
 
 #define N 5
 /* Who is interrupted. */
@@ -83,14 +82,14 @@ TEST_F(signals, plain_signal)
 	signal_victim(SIGUSR1);
 	callers_wait(&callers[VICTIM], 1);
 	EXPECT_EQ(EINTR, callers[VICTIM].err);
-	EXPECT_EQ(1, stats_since(self->before).interrupted);
+	EXPECT_COUNT(1, stats_since(self->before).interrupted);
 	for (int i = 0; i < N; i++)
 		EXPECT_EQ(i == VICTIM, atomic_load(&callers[i].done));
 
 	gates_open(1);
 	callers_wait(callers, N);
 	EXPECT_EQ(N - 1, callers_with(callers, N, 0));
-	EXPECT_EQ(N - 2, stats_since(self->before).joined);
+	EXPECT_COUNT(N - 2, stats_since(self->before).joined);
 }
 
 TEST_F(signals, restarted_after_the_handler)
@@ -103,8 +102,10 @@ TEST_F(signals, restarted_after_the_handler)
 	gates_open(1);
 	callers_wait(callers, N);
 	EXPECT_EQ(N, callers_with(callers, N, 0));
-	EXPECT_EQ(1, stats_since(self->before).interrupted);
-	EXPECT_EQ(N - 1, stats_since(self->before).joined);
+	EXPECT_COUNT(1, stats_since(self->before).interrupted);
+	EXPECT_COUNT(N - 1, stats_since(self->before).joined);
+	SAW("a follower gets a signal with SA_RESTART", "it returns %s",
+	    errno_name(callers[VICTIM].err));
 }
 
 TEST_F(signals, killed_follower)
@@ -133,7 +134,7 @@ TEST_F(signals, all_followers_killed)
 	gates_open(1);
 	callers_wait(callers, 1);
 	EXPECT_EQ(0, callers[0].err);
-	EXPECT_EQ(N - 1, stats_since(self->before).interrupted);
+	EXPECT_COUNT(N - 1, stats_since(self->before).interrupted);
 }
 
 /* A debugger comes and goes: the call notices nothing. */
@@ -155,6 +156,8 @@ TEST_F(signals, debugger)
 	gates_open(1);
 	callers_wait(callers, N);
 	EXPECT_EQ(N, callers_with(callers, N, 0));
+	SAW("a debugger attaches to a follower, and goes", "it returns %s",
+	    errno_name(callers[VICTIM].err));
 }
 
 /* The same for one that waits behind another call, and has a follower. */
@@ -174,7 +177,7 @@ TEST_F(signals, killed_in_line)
 	/* Two different calls: one of them made the module live. */
 	EXPECT_EQ(1, callers_with(&callers[2], 2, 0));
 	EXPECT_EQ(1, callers_with(&callers[2], 2, EEXIST));
-	EXPECT_EQ(1, stats_since(self->before).interrupted);
+	EXPECT_COUNT(1, stats_since(self->before).interrupted);
 }
 
 TEST_HARNESS_MAIN

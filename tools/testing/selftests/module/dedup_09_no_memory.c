@@ -6,8 +6,7 @@
  * of ours fails in turn.
  */
 
-#include "dedup.h"
-#include "kselftest_harness.h"
+#include "dedup_harness.h"
 
 #define FAIL_NTH "/proc/self/fail-nth"
 #define FAILSLAB "/sys/kernel/debug/failslab/"

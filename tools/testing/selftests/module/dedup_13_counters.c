@@ -4,8 +4,7 @@
  * thing, and the lines of before are all there.
  */
 
-#include "dedup.h"
-#include "kselftest_harness.h"
+#include "dedup_harness.h"
 
 FIXTURE(counters) {
 	struct stats before;
@@ -65,18 +64,18 @@ TEST_F(counters, each_call_is_one_thing)
 	for (int i = 1; i < n; i++)
 		caller_start(&callers[i], TEST_KO, i < 20 ? "gate=0" : i < 40 ? "tag=1" : NULL, 0);
 	callers_settle(callers, n);
-	EXPECT_EQ(20, stats_since(self->before).bypassed);
+	EXPECT_COUNT(20, stats_since(self->before).bypassed);
 	kill(callers[10].pid, SIGKILL);
 	callers_wait(&callers[10], 1);
 	gates_open(1);
 	callers_wait(callers, n);
 
 	since = stats_since(self->before);
-	EXPECT_EQ(2, since.led);
-	EXPECT_EQ(18 + 19, since.joined);
-	EXPECT_EQ((18 + 19) * file_size(TEST_KO), since.bytes);
-	EXPECT_EQ(1, since.interrupted);
-	EXPECT_EQ(1, since.behind);
+	EXPECT_COUNT(2, since.led);
+	EXPECT_COUNT(18 + 19, since.joined);
+	EXPECT_COUNT((18 + 19) * file_size(TEST_KO), since.bytes);
+	EXPECT_COUNT(1, since.interrupted);
+	EXPECT_COUNT(1, since.behind);
 	EXPECT_EQ(n, since.led + since.joined + since.interrupted + since.bypassed);
 }
 
@@ -96,7 +95,7 @@ TEST_F(counters, read_while_a_flight_is_up)
 	gates_open(1);
 	callers_wait(callers, 64);
 	EXPECT_EQ(64, callers_with(callers, 64, 0));
-	EXPECT_EQ(63, stats_since(self->before).joined);
+	EXPECT_COUNT(63, stats_since(self->before).joined);
 }
 
 TEST_HARNESS_MAIN

@@ -3,6 +3,8 @@
  * A module whose init function does what its arguments say.
  */
 
+#include <linux/bug.h>
+#include <linux/kmod.h>
 #include <linux/module.h>
 #include <linux/moduleparam.h>
 
@@ -24,14 +26,31 @@ static bool interruptible;
 module_param(interruptible, bool, 0444);
 MODULE_PARM_DESC(interruptible, "whether a signal ends the wait for the gate");
 
+static bool oops;
+module_param(oops, bool, 0444);
+MODULE_PARM_DESC(oops, "whether init ends in an oops");
+
+static char *request = "";
+module_param(request, charp, 0444);
+MODULE_PARM_DESC(request, "what init requests before it comes to the gate");
+
+static int requested;
+module_param(requested, int, 0444);
+MODULE_PARM_DESC(requested, "what that request returned");
+
 static char *text = "";
 module_param(text, charp, 0444);
 MODULE_PARM_DESC(text, "anything");
 
 static int __init test_dedup_init(void)
 {
-	int err = test_dedup_gate_pass(gate, tag, interruptible);
+	int err;
 
+	if (*request)
+		requested = request_module("%s", request);
+
+	err = test_dedup_gate_pass(gate, tag, interruptible);
+	BUG_ON(oops);
 	return err ?: fail;
 }
 module_init(test_dedup_init);

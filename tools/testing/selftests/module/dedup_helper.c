@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What the tests let the kernel start in the place of modprobe:
+ *
+ *	dedup_helper -q -- NAME
+ *
+ * It does what the file HELPER_DIR/NAME says, line by line:
+ *
+ *	load PATH [ARGS]	finit_module()
+ *	init PATH [ARGS]	init_module()
+ *	socket FAMILY		socket(), which may request a module
+ *	fork			do the rest in a child, and wait for it
+ *	spawn			do the next line in a child, and go on
+ *	orphan			do the rest in a child, once that is one, and die
+ *	thread			have another thread
+ *	gate			wait until the file NAME.go is there
+ *	exit STATUS
+ *
+ * Its process id is added to NAME.started, those of the processes that make
+ * calls to NAME.pids, before the call, and the results to NAME.result.
+ */
+
+#include <pthread.h>
+#include <sys/socket.h>
+
+#include "dedup.h"
+#include "dedup_helper.h"
+
+static const char *name;
+
+static void note(const char *what, int value)
+{
+	char path[PATH_MAX], text[32];
+	int fd;
+
+	snprintf(path, sizeof(path), HELPER_DIR "%s.%s", name, what);
+	fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+	snprintf(text, sizeof(text), "%d\n", value);
+	if (write(fd, text, strlen(text)) < 0)
+		exit(120);
+	close(fd);
+}
+
+static void *sleep_on(void *unused)
+{
+	for (;;)
+		pause();
+	return NULL;
+}
+
+static int wait_for(pid_t child)
+{
+	int status;
+
+	if (waitpid(child, &status, 0) != child)
+		return 121;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 122;
+}
+
+static int do_line(char *line)
+{
+	char *save = NULL;
+	const char *what = strtok_r(line, " ", &save);
+	const char *first = strtok_r(NULL, " ", &save);
+	const char *args = strtok_r(NULL, "", &save);
+	char path[PATH_MAX];
+	pthread_t thread;
+	pid_t pid;
+
+	if (!strcmp(what, "load") || !strcmp(what, "init")) {
+		note("pids", getpid());
+		note("result", !strcmp(what, "load") ? load(first, args ?: "", 0) :
+						       load_copy(first, args ?: ""));
+	} else if (!strcmp(what, "socket")) {
+		note("pids", getpid());
+		close(socket(atoi(first), SOCK_STREAM, 0));
+	} else if (!strcmp(what, "fork")) {
+		pid = fork();
+		if (pid)
+			exit(wait_for(pid));
+	} else if (!strcmp(what, "orphan")) {
+		pid = getpid();
+		if (fork())
+			raise(SIGKILL);
+		while (getppid() == pid)
+			nap();
+	} else if (!strcmp(what, "thread")) {
+		pthread_create(&thread, NULL, sleep_on, NULL);
+	} else if (!strcmp(what, "gate")) {
+		snprintf(path, sizeof(path), HELPER_DIR "%s.go", name);
+		while (access(path, F_OK))
+			nap();
+	} else if (!strcmp(what, "exit")) {
+		exit(atoi(first));
+	} else {
+		exit(123);
+	}
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	char path[PATH_MAX], script[4096], *line, *rest = script;
+
+	name = argv[argc - 1];
+	/* Where the program is the modules are, too. */
+	*strrchr(argv[0], '/') = '\0';
+	if (chdir(argv[0]))
+		return 124;
+	note("started", getpid());
+	snprintf(path, sizeof(path), HELPER_DIR "%s", name);
+	if (slurp(path, script, sizeof(script)) < 0)
+		return 125;
+
+	while ((line = strsep(&rest, "\n"))) {
+		if (!strcmp(line, "spawn")) {
+			line = strsep(&rest, "\n");
+			if (!fork()) {
+				do_line(line);
+				exit(0);
+			}
+		} else if (*line) {
+			do_line(line);
+		}
+	}
+	return 0;
+}

@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The same, for a test that lets the owner of the symbol die.
+ */
+
+#define SYMBOL test_dedup_dead_owned
+
+#include "test_dedup_borrower.c"
