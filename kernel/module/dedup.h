@@ -164,9 +164,24 @@ static inline bool module_dedup_died(const struct module *mod)
 	__ret;								\
 })
 
-/* Tells what failed in the wait, where that is not what the lookup said. */
-#define module_dedup_symbol(ksym, ret)					\
-	((ret) == -EDEADLK ? ERR_PTR(-EDEADLK) : (ksym))
+/*
+ * A wait for a symbol may end for a reason that only concerns who waits, and
+ * that is what the load has to return.
+ */
+static inline const struct kernel_symbol *
+module_dedup_symbol(const struct load_info *info,
+		    const struct kernel_symbol *ksym, long ret)
+{
+	if (ret < 0 && info->dedup_call && info->dedup_call->load)
+		return ERR_PTR(ret);
+	return ksym;
+}
+
+/* Whether such an end was ours: then looking for more symbols is in vain. */
+static inline bool module_dedup_refused(int err)
+{
+	return err == -EDEADLK;
+}
 
 /* A request to user space, for which the caller is going to wait. */
 static inline void *module_dedup_request(const char *name, bool wait)
@@ -242,7 +257,17 @@ static inline bool module_dedup_died(const struct module *mod)
 #define module_dedup_wait_symbol(wq, found, owner, timeout)		\
 	wait_event_interruptible_timeout(wq, found, timeout)
 
-#define module_dedup_symbol(ksym, ret) (ksym)
+static inline const struct kernel_symbol *
+module_dedup_symbol(const struct load_info *info,
+		    const struct kernel_symbol *ksym, long ret)
+{
+	return ksym;
+}
+
+static inline bool module_dedup_refused(int err)
+{
+	return false;
+}
 
 #define module_dedup_helper NULL
 

@@ -48,7 +48,7 @@ const __LOG_PREFIX: &[u8] = b"module\0";
 
 /// The one table. Empty until the early initcalls, and for good if there was no memory for it:
 /// then every call goes to the loader by itself.
-static TABLE: SetOnce<Table<Load>> = SetOnce::new();
+static TABLE: SetOnce<Table<Call>> = SetOnce::new();
 
 /// The sizes of the files that were not read because the call joined another one.
 static JOINED_BYTES: Atomic<u64> = Atomic::new(0);
@@ -63,7 +63,7 @@ static BYPASSED: Atomic<u64> = Atomic::new(0);
 static DIED: Atomic<u64> = Atomic::new(0);
 
 /// A call of `finit_module(2)` that can be joined with others.
-struct Load {
+struct Call {
     /// Keeps the inode alive, and with it the meaning of its address.
     file: ARef<File>,
     id: bindings::module_dedup_id,
@@ -74,12 +74,12 @@ struct Load {
 }
 
 // SAFETY: `id.inode` is compared and never dereferenced. All else can be sent to any task.
-unsafe impl Send for Load {}
+unsafe impl Send for Call {}
 
-// SAFETY: A `Load` is never written once it was made, and `id.inode` is never dereferenced.
-unsafe impl Sync for Load {}
+// SAFETY: A `Call` is never written once it was made, and `id.inode` is never dereferenced.
+unsafe impl Sync for Call {}
 
-impl Load {
+impl Call {
     /// Takes the description of a call, and its copy of the arguments.
     ///
     /// Returns [`None`] if the call was found not to be joinable.
@@ -88,7 +88,7 @@ impl Load {
     ///
     /// `call.file` must be a file that the caller of this function has a reference to. `call.args`
     /// must be null, or the start of `call.args_size` initialised bytes allocated with `kmalloc()`;
-    /// this function takes ownership of these. The copy lives as long as the returned [`Load`].
+    /// this function takes ownership of these. The copy lives as long as the returned [`Call`].
     unsafe fn new(call: &bindings::module_dedup_call) -> Option<Self> {
         if call.args.is_null() {
             return None;
@@ -111,7 +111,7 @@ impl Load {
     }
 }
 
-impl Key for Load {
+impl Key for Call {
     fn hash(&self) -> usize {
         // Fibonacci hashing: the high half of the product depends on all bits of the number.
         const GOLDEN_RATIO: u64 = 0x61c8_8646_80b5_83eb;
@@ -228,7 +228,7 @@ impl fmt::Display for Comm {
 }
 
 /// Prints a chain of waits.
-struct Circle(KVec<Step<Load>>);
+struct Circle(KVec<Step<Call>>);
 
 impl Circle {
     /// A line of the kernel log has room for about a thousand characters.
@@ -281,22 +281,28 @@ impl fmt::Display for Circle {
 
 /// A load that is under way. Dropping it is what happens if its task dies.
 struct Underway {
-    leader: Option<Leader<'static, Load>>,
-    task: Option<Task<'static, Load>>,
+    leader: Option<Leader<'static, Call>>,
+    task: Option<Task<'static, Call>>,
     /// The module, while it is in the list and its load not over.
     module: Cell<*mut bindings::module>,
-    over: bool,
+    /// Whether the task has set out to load.
+    started: Cell<bool>,
 }
+
+// SAFETY: The pointer to the module is the only part that is not `Send` by itself. What is done
+// with it, in `drop()`, may be done by any task.
+unsafe impl Send for Underway {}
 
 impl Drop for Underway {
     fn drop(&mut self) {
-        if self.over {
+        if !self.started.get() {
             return;
         }
         DIED.add(1, Relaxed);
         if !self.module.get().is_null() {
-            // SAFETY: Nobody but its loader takes a module out of the list that is not live, and
-            // the loader tells us before it does.
+            // SAFETY: Until its loader says that the module is not its own any more it holds a
+            // reference, so that nobody else takes the module out of the list; nor does it itself
+            // without telling us.
             unsafe { bindings::module_dedup_bury(self.module.get()) };
         }
         if let Some(leader) = self.leader.take() {
@@ -341,7 +347,7 @@ unsafe extern "C" fn module_dedup_enter(call: *mut bindings::module_dedup_call) 
     // SAFETY: By the safety requirements `call` is valid, and nobody else knows of it.
     let call = unsafe { &mut *call };
     // SAFETY: By the safety requirements of this function.
-    let load = unsafe { Load::new(call) };
+    let load = unsafe { Call::new(call) };
     let result = match (load, TABLE.as_ref()) {
         (Some(load), Some(table)) => enter(table, load, call),
         _ => Ok(load_alone(call)),
@@ -363,8 +369,8 @@ unsafe extern "C" fn module_dedup_watch(call: *mut bindings::module_dedup_call) 
 }
 
 fn enter(
-    table: &'static Table<Load>,
-    mut load: Load,
+    table: &'static Table<Call>,
+    mut load: Call,
     call: &mut bindings::module_dedup_call,
 ) -> Result<c_int> {
     let size = load.id.size;
@@ -385,7 +391,7 @@ fn enter(
     }
 }
 
-fn lead(leader: Leader<'static, Load>, call: &mut bindings::module_dedup_call) -> c_int {
+fn lead(leader: Leader<'static, Call>, call: &mut bindings::module_dedup_call) -> c_int {
     call.flight = ptr::from_ref(leader.flight()).cast::<c_void>();
     // SAFETY: `call` is valid, and describes a file.
     if unsafe { bindings::module_dedup_is_late(call) } {
@@ -403,7 +409,7 @@ fn load_alone(call: &mut bindings::module_dedup_call) -> c_int {
 }
 
 /// Loads, and sees to it that whoever waits for the load is told of its end, however it comes.
-fn load(leader: Option<Leader<'static, Load>>, call: &mut bindings::module_dedup_call) -> c_int {
+fn load(leader: Option<Leader<'static, Call>>, call: &mut bindings::module_dedup_call) -> c_int {
     let task = TABLE
         .as_ref()
         .and_then(|table| table.task(current_id()).ok());
@@ -421,11 +427,12 @@ fn load(leader: Option<Leader<'static, Load>>, call: &mut bindings::module_dedup
         leader,
         task,
         module: Cell::new(ptr::null_mut()),
-        over: false,
+        started: Cell::new(false),
     };
     let Ok(guard) = ExitGuard::new(underway, GFP_KERNEL) else {
         return load_unwatched(call);
     };
+    guard.started.set(true);
     call.load = ptr::from_ref(&*guard).cast::<c_void>();
 
     // SAFETY: `call` is valid. The flight and, as part of its key, `call.args` live at least as
@@ -433,10 +440,10 @@ fn load(leader: Option<Leader<'static, Load>>, call: &mut bindings::module_dedup
     let result = unsafe { bindings::module_dedup_load(call) };
 
     let mut underway = guard.into_inner();
-    underway.over = true;
+    underway.started.set(false);
     // SAFETY: `call` is valid.
     let private = unsafe { bindings::module_dedup_is_private(call, result) }
-        || (result == EDEADLK.to_errno() && underway.task.as_ref().is_some_and(Task::was_refused));
+        || (result == EDEADLK.to_errno() && underway.task.as_ref().is_none_or(Task::was_refused));
     match underway.leader.take() {
         // A leader that is dropped has no result, and the followers try again.
         Some(leader) if !private => leader.finish(result),
@@ -463,7 +470,7 @@ fn load_unwatched(call: &mut bindings::module_dedup_call) -> c_int {
 #[export]
 unsafe extern "C" fn module_dedup_close(flight: *const c_void) {
     // SAFETY: By the safety requirements the call is in `lead()`, which holds the flight.
-    let flight = unsafe { &*flight.cast::<Flight<Load>>() };
+    let flight = unsafe { &*flight.cast::<Flight<Call>>() };
     if let Some(table) = TABLE.as_ref() {
         table.close(flight);
     }
@@ -556,7 +563,7 @@ unsafe extern "C" fn module_dedup_request_new(name: *const c_char) -> *mut c_voi
 #[export]
 unsafe extern "C" fn module_dedup_request_serial(request: *const c_void) -> c_ulong {
     // SAFETY: By the safety requirements.
-    unsafe { &*request.cast::<Request<'static, Load>>() }.serial()
+    unsafe { &*request.cast::<Request<'static, Call>>() }.serial()
 }
 
 /// Notes that a request is over, or not waited for any more.
@@ -570,7 +577,7 @@ unsafe extern "C" fn module_dedup_request_serial(request: *const c_void) -> c_ul
 #[export]
 unsafe extern "C" fn module_dedup_request_drop(request: *mut c_void) {
     // SAFETY: By the safety requirements this is ours, and comes from a box.
-    drop(unsafe { KBox::from_raw(request.cast::<Request<'static, Load>>()) });
+    drop(unsafe { KBox::from_raw(request.cast::<Request<'static, Call>>()) });
 }
 
 /// Notes that the current task is the helper of a request, which may be over.

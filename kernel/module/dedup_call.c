@@ -377,10 +377,12 @@ bool module_dedup_is_helped(void)
 static bool module_dedup_awaits_child(struct task_struct *task)
 {
 	/*
-	 * Every thread in wait() is on that queue, also when it only has a look;
-	 * but then it is not off its run queue.
+	 * Every thread in wait() is on that queue, also when it only has a look,
+	 * or is busy with a child that has ended; but it does not sleep then,
+	 * or not interruptibly.
 	 */
 	return waitqueue_active(&task->signal->wait_chldexit) &&
+	       READ_ONCE(task->__state) & TASK_INTERRUPTIBLE &&
 	       !READ_ONCE(task->on_rq) &&
 	       list_is_singular(&task->children) &&
 	       list_empty(&task->ptraced);
@@ -481,10 +483,10 @@ int module_dedup_may_wait(const char *name)
 
 	scoped_guard(rcu) {
 		mod = find_module_all(name, strlen(name), true);
-		if (mod)
+		if (mod && mod->state != MODULE_STATE_LIVE)
 			id = mod->dedup_load_id;
 	}
-	/* Nobody waits for those who wait for a removal. */
+	/* No edge leads to a load that is over: this may be a wait for a removal. */
 	return id.serial ? module_dedup_wait_for(&id) : 0;
 }
 
@@ -513,6 +515,8 @@ bool module_dedup_is_dead(const char *name)
  */
 void module_dedup_bury(struct module *mod)
 {
+	mod->dedup_flight = NULL;
+	mod->dedup_load = NULL;
 	WRITE_ONCE(mod->dedup_dead, true);
 	module_dedup_wake();
 }

@@ -25,9 +25,12 @@ use core::{
 /// is used for other things from then on. What others wait for must not get lost that way: keep it
 /// in one of these.
 ///
-/// The value is dropped while the task exits, after it has closed its files. If task work runs
-/// before that, which nothing does inside a system call without asking for it, then the value is
-/// left alone, and an oops after that loses it.
+/// The value is dropped while the task exits, in most cases after it has closed its files. If task
+/// work runs before that, which nothing does inside a system call without asking for it, then the
+/// value is left alone, and an oops after that loses it.
+///
+/// A value must be [`Send`], which guards are not: so none is part of the value of another one, and
+/// when the task exits no guard is left that could still be used.
 ///
 /// # Invariants
 ///
@@ -44,7 +47,7 @@ use core::{
 /// assert_eq!(guard.into_inner(), 7);
 /// # Ok::<(), Error>(())
 /// ```
-pub struct ExitGuard<T: 'static> {
+pub struct ExitGuard<T: Send + 'static> {
     inner: NonNull<Inner<T>>,
     /// The work is queued for this task, so no other may cancel it.
     _not_send: NotThreadSafe,
@@ -57,7 +60,7 @@ struct Inner<T> {
     value: T,
 }
 
-impl<T: 'static> ExitGuard<T> {
+impl<T: Send + 'static> ExitGuard<T> {
     /// Puts a value into the care of the current task.
     ///
     /// May sleep, if `flags` allow it. Fails with `ENOMEM`; then the value has been dropped.
@@ -123,18 +126,20 @@ impl<T: 'static> ExitGuard<T> {
     ///
     /// `work` must be that of an `Inner<T>`, and run by the task for which it was queued.
     unsafe extern "C" fn at_exit(work: *mut bindings::callback_head) {
+        // Set first thing on the way out; a tracer, for one, has task work run before PF_EXITING.
+        const EXITING: u32 = bindings::PF_POSTCOREDUMP | bindings::PF_EXITING;
+
         // SAFETY: The current task is valid, and changes its own flags.
-        let flags = unsafe { (*bindings::get_current()).flags };
-        if flags & bindings::PF_EXITING == 0 {
+        if unsafe { (*bindings::get_current()).flags } & EXITING == 0 {
             return;
         }
-        // SAFETY: `work` is the first member of the memory that `new()` leaked. The guard did not
-        // cancel it, and never will: the task exits, and was stopped somewhere below it.
+        // SAFETY: `work` is the first member of the memory that `new()` leaked. The guard is on a
+        // stack that is not used again: the task exits, without having come back to it.
         drop(unsafe { KBox::from_raw(work.cast::<Inner<T>>()) });
     }
 }
 
-impl<T: 'static> Deref for ExitGuard<T> {
+impl<T: Send + 'static> Deref for ExitGuard<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -143,7 +148,7 @@ impl<T: 'static> Deref for ExitGuard<T> {
     }
 }
 
-impl<T: 'static> Drop for ExitGuard<T> {
+impl<T: Send + 'static> Drop for ExitGuard<T> {
     fn drop(&mut self) {
         // SAFETY: The guard is being dropped.
         drop(unsafe { self.take() });

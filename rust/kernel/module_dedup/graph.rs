@@ -74,7 +74,8 @@ pub(super) enum Target {
     Request(usize),
 }
 
-/// A task that is in the graph because others may wait for it.
+/// A task that is in the graph because others may wait for it: one that loads, or one that was
+/// started by a helper, and waits.
 pub(super) struct TaskNode<L> {
     id: LoadId,
     label: Option<L>,
@@ -83,7 +84,7 @@ pub(super) struct TaskNode<L> {
     refused: bool,
 }
 
-/// A request, from the time it was made until its helper is over.
+/// A request, for as long as whoever made it waits.
 pub(super) struct RequestNode<L> {
     serial: usize,
     label: L,

@@ -40,6 +40,7 @@
 #define GATE_PARAM "/sys/module/test_dedup_gate/parameters/"
 #define TEST_KO MODULES_DIR "test_dedup.ko"
 #define BIG_KO MODULES_DIR "test_dedup_big.ko"
+#define KMEMLEAK "/sys/kernel/debug/kmemleak"
 #define MAX_CALLERS 1024
 
 /* A process that makes one call. Lives in memory that it shares with us. */
@@ -145,11 +146,12 @@ static inline int load(const char *path, const char *args, int flags)
 
 /*
  * How often to repeat a load and unload: each interrupts all CPUs many times,
- * which takes long where many CPUs are emulated by few.
+ * which takes long where many CPUs are emulated by few, or where everything
+ * that the kernel does is checked.
  */
 static inline int rounds(void)
 {
-	return sysconf(_SC_NPROCESSORS_ONLN) > 16 ? 100 : 1000;
+	return sysconf(_SC_NPROCESSORS_ONLN) > 16 || !access(KMEMLEAK, F_OK) ? 100 : 1000;
 }
 
 /*

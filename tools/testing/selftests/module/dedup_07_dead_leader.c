@@ -7,6 +7,9 @@
  * each test has one of its own, and none runs twice.
  */
 
+#include <pthread.h>
+#include <sys/ptrace.h>
+
 #include "dedup_harness.h"
 
 #define FOLLOWERS 4
@@ -14,7 +17,6 @@
 #define DIES "gate=0 oops=1"
 #define DEAD_OWNER MODULES_DIR "test_dedup_dead_owner.ko"
 #define DEAD_BORROWER MODULES_DIR "test_dedup_dead_borrower.ko"
-#define KMEMLEAK "/sys/kernel/debug/kmemleak"
 
 FIXTURE(dead_leader) {
 	struct stats before;
@@ -61,14 +63,19 @@ static void start(struct caller *c, const char *path)
 static void die(struct __test_metadata *_metadata, struct caller *c)
 {
 	int status;
+	pid_t pid;
 
 	log_expect("kernel BUG at|Oops: |Call Trace:");
 	gates_open(1);
-	ASSERT_EQ(c->pid, waitpid(c->pid, &status, 0));
+	while ((pid = waitpid(c->pid, &status, __WALL)) < 0 && errno == EINTR)
+		;
+	ASSERT_EQ(c->pid, pid);
 	log_expect("nothing");
 	EXPECT_TRUE(WIFSIGNALED(status));
 	EXPECT_FALSE(atomic_load(&c->done));
 }
+
+static atomic_int tracing;
 
 /* Another module is not concerned. */
 static void others_load(struct __test_metadata *_metadata)
@@ -97,6 +104,7 @@ TEST_F(dead_leader, with_followers)
 
 	die(_metadata, &callers[0]);
 	callers_wait(&callers[1], waited);
+	EXPECT_COUNT(FOLLOWERS, stats_since(self->before).joined);
 	busy = callers_with(&callers[1], waited, EBUSY);
 	EXPECT_EQ(waited, busy);
 	EXPECT_EQ(EBUSY, load(path, DIES, 0));
@@ -149,6 +157,41 @@ TEST_F(dead_leader, by_init_module)
 	EXPECT_COUNT(1, stats_since(self->before).died);
 	others_load(_metadata);
 	SAW("the same through init_module()", "%s, %s", errno_name(copied), errno_name(file));
+}
+
+static void *trace(void *pid)
+{
+	int status;
+
+	ptrace(PTRACE_SEIZE, (pid_t)(uintptr_t)pid, NULL, PTRACE_O_TRACEEXIT);
+	atomic_store(&tracing, 1);
+	/* It stops on its way out, and is let go. */
+	waitpid((uintptr_t)pid, &status, __WALL);
+	ptrace(PTRACE_CONT, (pid_t)(uintptr_t)pid, NULL, NULL);
+	return NULL;
+}
+
+/* A tracer that looks on makes other things happen on the way out. */
+TEST_F(dead_leader, while_traced)
+{
+	const char *path = MODULES_DIR "test_dedup_dead_e.ko";
+	pthread_t tracer;
+
+	start(&callers[0], path);
+	caller_add(&callers[1], path, DIES, 0);
+	ASSERT_EQ(0, pthread_create(&tracer, NULL, trace, (void *)(uintptr_t)callers[0].pid));
+	while (!atomic_load(&tracing))
+		nap();
+	log_expect("kernel BUG at|Oops: |Call Trace:");
+	gates_open(1);
+	callers_wait(&callers[1], 1);
+	pthread_join(tracer, NULL);
+	callers_wait(callers, 1);
+	log_expect("nothing");
+	EXPECT_EQ(EBUSY, callers[1].err);
+	EXPECT_EQ(EBUSY, load(path, "", 0));
+	EXPECT_COUNT(1, stats_since(self->before).died);
+	others_load(_metadata);
 }
 
 /* The gate takes the tag of a module as soon as its init runs. */

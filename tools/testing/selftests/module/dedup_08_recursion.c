@@ -218,6 +218,28 @@ TEST_F(recursion, helper_requests_in_turn)
 		(const char *const[]){ "request for self", "request for net-pf-31", NULL });
 }
 
+/*
+ * A circle that is closed while a child of the helper waits for a name. Whoever
+ * follows the child has nothing to do with that, and tries again.
+ */
+TEST_F(recursion, refused_leader_has_followers)
+{
+	ASSERT_EQ(0, copy_file(TEST_KO, COPY));
+	helper_script("self", "spawn\nload " COPY "\ngate\nwait\n");
+	helper_start("self", &callers[0], TEST_KO, "request=self");
+	callers_settle(&(struct caller){ .pid = helper_pid("self", 0) }, 1);
+	caller_add(&callers[1], COPY, "", 0);
+	caller_add(&callers[2], COPY, "", 0);
+	helper_go("self");
+	EXPECT_EQ(EDEADLK, helper_result("self", 0));
+	callers_wait(callers, 3);
+	EXPECT_EQ(0, callers[0].err);
+	/* They waited for the name, too, which took no circle. */
+	EXPECT_EQ(2, callers_with(&callers[1], 2, EEXIST));
+	EXPECT_COUNT(1, stats_since(self->before).refused);
+	EXPECT_COUNT(2, stats_since(self->before).retried);
+}
+
 /* What follows is no circle, however much it may look like one. */
 
 static void no_alarm(struct __test_metadata *_metadata, FIXTURE_DATA(recursion) *self)

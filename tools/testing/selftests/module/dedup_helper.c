@@ -12,6 +12,7 @@
  *	fork			do the rest in a child, and wait for it
  *	spawn			do the next line in a child, and go on
  *	orphan			do the rest in a child, once that is one, and die
+ *	wait			wait for all children
  *	thread			have another thread
  *	gate			wait until the file NAME.go is there
  *	exit STATUS
@@ -84,6 +85,9 @@ static int do_line(char *line)
 			raise(SIGKILL);
 		while (getppid() == pid)
 			nap();
+	} else if (!strcmp(what, "wait")) {
+		while (wait(NULL) > 0)
+			;
 	} else if (!strcmp(what, "thread")) {
 		pthread_create(&thread, NULL, sleep_on, NULL);
 	} else if (!strcmp(what, "gate")) {

@@ -7,13 +7,15 @@
 
 #ifndef SYMBOL
 #define SYMBOL test_dedup_owned
+#define SYMBOL_TOO test_dedup_owned_too
 #endif
 
 int SYMBOL(void);
+int SYMBOL_TOO(void);
 
 static int __init test_dedup_borrower_init(void)
 {
-	return SYMBOL();
+	return SYMBOL() + SYMBOL_TOO();
 }
 module_init(test_dedup_borrower_init);
 

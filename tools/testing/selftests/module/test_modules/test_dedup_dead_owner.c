@@ -4,5 +4,6 @@
  */
 
 #define SYMBOL test_dedup_dead_owned
+#define SYMBOL_TOO test_dedup_dead_owned_too
 
 #include "test_dedup_owner.c"

@@ -7,6 +7,7 @@
 
 #ifndef SYMBOL
 #define SYMBOL test_dedup_owned
+#define SYMBOL_TOO test_dedup_owned_too
 #endif
 
 int SYMBOL(void);
@@ -16,3 +17,11 @@ int SYMBOL(void)
 	return 0;
 }
 EXPORT_SYMBOL_GPL(SYMBOL);
+
+int SYMBOL_TOO(void);
+
+int SYMBOL_TOO(void)
+{
+	return 0;
+}
+EXPORT_SYMBOL_GPL(SYMBOL_TOO);
