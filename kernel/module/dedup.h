@@ -21,8 +21,24 @@
 /* Room for our lines in the buffer of debugfs' modules/stats. */
 #define MODULE_DEDUP_STATS_SIZE 1024
 
+/**
+ * struct module_dedup_wait - a wait for the load of a module, in slices
+ * @name: the name of the module; need not be known before the first slice
+ * @left: how long to wait yet, in jiffies
+ * @slice: how long to wait at once; 0 to have a look
+ * @ret: what the last slice returned
+ * @begun: whether there was one
+ */
+struct module_dedup_wait {
+	const char *name;
+	long left;
+	long slice;
+	long ret;
+	bool begun;
+};
+
+bool module_dedup_wait_on(struct module_dedup_wait *wait);
 void module_dedup_show_stats(char *buf, size_t size, unsigned int *len);
-int module_dedup_may_wait(const char *name);
 bool module_dedup_is_dead(const char *name);
 int module_dedup_helper(struct subprocess_info *info, struct cred *new);
 
@@ -118,25 +134,24 @@ static inline void module_dedup_live(struct module *mod)
 /* Whether nobody is going to finish the load of this module. */
 static inline bool module_dedup_died(const struct module *mod)
 {
-	return READ_ONCE(mod->dedup_dead);
+	return mod && READ_ONCE(mod->dedup_dead);
 }
 
 /*
  * Waits for the module of that name to be loaded, interruptibly. -EDEADLK if
  * its loader waits for the caller.
  */
-#define module_dedup_wait_loaded(wq, name, loaded)			\
+#define module_dedup_wait_loaded(wq, module, loaded)			\
 ({									\
-	long __ret;							\
+	struct module_dedup_wait __w = {				\
+		.name = module,						\
+		.left = MAX_SCHEDULE_TIMEOUT,				\
+	};								\
 									\
-	do {								\
-		__ret = module_dedup_may_wait(name);			\
-		if (!__ret)						\
-			__ret = wait_event_interruptible_timeout(wq,	\
-							loaded, HZ);	\
-	} while (!__ret);						\
-	module_dedup_waited();						\
-	(int)min(__ret, 0L);						\
+	while (module_dedup_wait_on(&__w))				\
+		__w.ret = wait_event_interruptible_timeout(wq, loaded,	\
+							   __w.slice);	\
+	(int)min(__w.ret, 0L);						\
 })
 
 /*
@@ -146,22 +161,16 @@ static inline bool module_dedup_died(const struct module *mod)
  */
 #define module_dedup_wait_symbol(wq, found, owner, timeout)		\
 ({									\
-	long __left = timeout;						\
-	long __ret = __left;						\
+	struct module_dedup_wait __w = {				\
+		.name = owner,						\
+		.left = timeout,					\
+	};								\
 									\
-	if (!(found)) {							\
-		do {							\
-			__ret = module_dedup_may_wait(owner);		\
-			if (__ret)					\
-				break;					\
-			__ret = wait_event_interruptible_timeout(wq,	\
-				(found) || module_dedup_is_dead(owner),	\
-				min(__left, (long)HZ));			\
-			__left -= HZ;					\
-		} while (!__ret && __left > 0);				\
-		module_dedup_waited();					\
-	}								\
-	__ret;								\
+	while (module_dedup_wait_on(&__w))				\
+		__w.ret = wait_event_interruptible_timeout(wq,		\
+				(found) || module_dedup_is_dead(__w.name),\
+				__w.slice);				\
+	__w.ret;							\
 })
 
 /*
@@ -251,11 +260,11 @@ static inline bool module_dedup_died(const struct module *mod)
 	return false;
 }
 
-#define module_dedup_wait_loaded(wq, name, loaded)			\
-	wait_event_interruptible(wq, loaded)
+#define module_dedup_wait_loaded(wq, module, loaded)			\
+	((void)(module), wait_event_interruptible(wq, loaded))
 
 #define module_dedup_wait_symbol(wq, found, owner, timeout)		\
-	wait_event_interruptible_timeout(wq, found, timeout)
+	((void)(owner), wait_event_interruptible_timeout(wq, found, timeout))
 
 static inline const struct kernel_symbol *
 module_dedup_symbol(const struct load_info *info,

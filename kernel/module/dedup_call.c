@@ -467,16 +467,8 @@ int module_dedup_helper(struct subprocess_info *info, struct cred *new)
 	return 0;
 }
 
-/**
- * module_dedup_may_wait() - whether to wait for the load of a module
- * @name: its name
- *
- * To be called again every second, and followed by module_dedup_waited().
- *
- * Context: process context, may sleep.
- * Return: 0, or -EDEADLK if the loader waits for the current task.
- */
-int module_dedup_may_wait(const char *name)
+/* Returns -EDEADLK if the loader of a module waits for the current task. */
+static int module_dedup_may_wait(const char *name)
 {
 	struct module_dedup_load_id id = { };
 	struct module *mod;
@@ -488,6 +480,41 @@ int module_dedup_may_wait(const char *name)
 	}
 	/* No edge leads to a load that is over: this may be a wait for a removal. */
 	return id.serial ? module_dedup_wait_for(&id) : 0;
+}
+
+/**
+ * module_dedup_wait_on() - whether to wait for a module, or to go on with it
+ * @wait: the wait
+ *
+ * The first slice only has a look; the others take a second, after which others
+ * may have closed a circle.
+ *
+ * Context: process context, may sleep.
+ * Return: true if another slice is to be waited; if not, @wait->ret is what the
+ * wait returns: more than 0 if it was successful, 0 if time is up, -ERESTARTSYS,
+ * or -EDEADLK if the loader waits for the current task.
+ */
+bool module_dedup_wait_on(struct module_dedup_wait *wait)
+{
+	if (!wait->begun) {
+		wait->begun = true;
+		return true;
+	}
+
+	if (!wait->ret && wait->left > 0) {
+		wait->ret = module_dedup_may_wait(wait->name);
+		if (!wait->ret) {
+			wait->slice = min_t(long, wait->left, HZ);
+			if (wait->left != MAX_SCHEDULE_TIMEOUT)
+				wait->left -= wait->slice;
+			return true;
+		}
+	}
+
+	/* Something was noted if there was more than a look. */
+	if (wait->slice || wait->ret < 0)
+		module_dedup_waited();
+	return false;
 }
 
 /**

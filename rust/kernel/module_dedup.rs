@@ -13,10 +13,12 @@
 //!
 //! # How it works
 //!
-//! One spinlock guards 256 buckets of flights, and the wait graph. Each bucket is a chain of flights in order of arrival, so the
-//! first flight of a file in its chain is the one that is under way, and the others of that file
-//! stand in line. What is done under the lock is short, and bounded by the number of flights in a
-//! bucket, never by the number of followers: nothing is allocated, freed, woken or printed there.
+//! One spinlock guards 256 buckets of flights, and the wait graph. Each bucket is a chain of
+//! flights in order of arrival, so the first flight of a file in its chain is the one that is under
+//! way, and the others of that file stand in line. What is done under the lock is short: it is
+//! bounded by the number of flights in a bucket, and for those who may close a circle by the length
+//! of a chain of waits, never by the number of followers. Nothing is allocated, freed, woken or
+//! printed there.
 //!
 //! A flight owes one wake-up to every task that was waiting for it when it ended. The debt is
 //! counted under the lock, and paid after it. Hence a waiter that gives up early may leave one

@@ -62,7 +62,7 @@ static void die(struct __test_metadata *_metadata, struct caller *c)
 	int status;
 	pid_t pid;
 
-	log_expect("kernel BUG at|Oops: |Call Trace:");
+	log_expect("Oops: |Call Trace:");
 	gates_open(1);
 	while ((pid = waitpid(c->pid, &status, __WALL)) < 0 && errno == EINTR)
 		;
@@ -179,7 +179,7 @@ TEST_F(dead_leader, while_traced)
 	ASSERT_EQ(0, pthread_create(&tracer, NULL, trace, (void *)(uintptr_t)callers[0].pid));
 	while (!atomic_load(&tracing))
 		nap();
-	log_expect("kernel BUG at|Oops: |Call Trace:");
+	log_expect("Oops: |Call Trace:");
 	gates_open(1);
 	callers_wait(&callers[1], 1);
 	pthread_join(tracer, NULL);

@@ -60,7 +60,7 @@ FIXTURE_TEARDOWN(recursion)
 }
 
 /* One wait was refused, and the log has a line on it that names all this. */
-static void refused(struct __test_metadata *_metadata, FIXTURE_DATA(recursion) *self,
+static void refused(struct __test_metadata *_metadata, struct _test_data_recursion *self,
 		    pid_t who, const char *const *names)
 {
 	const char *line = log_find(self->log, "would wait for itself");
@@ -81,7 +81,7 @@ static void refused(struct __test_metadata *_metadata, FIXTURE_DATA(recursion) *
 }
 
 /* The init of a module requests "self", whose helper calls for that module. */
-static void one_module(struct __test_metadata *_metadata, FIXTURE_DATA(recursion) *self,
+static void one_module(struct __test_metadata *_metadata, struct _test_data_recursion *self,
 		       const char *script, const char *what)
 {
 	char leader[64];
@@ -242,7 +242,7 @@ TEST_F(recursion, refused_leader_has_followers)
 
 /* What follows is no circle, however much it may look like one. */
 
-static void no_alarm(struct __test_metadata *_metadata, FIXTURE_DATA(recursion) *self)
+static void no_alarm(struct __test_metadata *_metadata, struct _test_data_recursion *self)
 {
 	EXPECT_COUNT(0, stats_since(self->before).refused);
 	EXPECT_EQ(NULL, log_find(self->log, "would wait for itself"));

@@ -5,13 +5,7 @@
 
 #include <linux/module.h>
 
-#ifndef SYMBOL
-#define SYMBOL test_dedup_owned
-#define SYMBOL_TOO test_dedup_owned_too
-#endif
-
-int SYMBOL(void);
-int SYMBOL_TOO(void);
+#include "test_dedup_owner.h"
 
 static int __init test_dedup_borrower_init(void)
 {

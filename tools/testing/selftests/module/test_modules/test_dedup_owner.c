@@ -4,21 +4,13 @@
  */
 
 #include "test_dedup.c"
-
-#ifndef SYMBOL
-#define SYMBOL test_dedup_owned
-#define SYMBOL_TOO test_dedup_owned_too
-#endif
-
-int SYMBOL(void);
+#include "test_dedup_owner.h"
 
 int SYMBOL(void)
 {
 	return 0;
 }
 EXPORT_SYMBOL_GPL(SYMBOL);
-
-int SYMBOL_TOO(void);
 
 int SYMBOL_TOO(void)
 {
