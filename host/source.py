@@ -15,13 +15,13 @@ SRC = CACHE / "src"
 SUITES = ("trixie-backports", "sid")
 
 
-def debian_source(wanted=None):
+def debian_source():
     """The tree of Debian's newest kernel source that we have patches for; fetched once.
 
     Debian moves on: if none of our versions is left, it is the newest there is.
     """
     known = sorted(SRC.glob("debian-*"), key=lambda path: apt.version_of(path.name)) if SRC.is_dir() else []
-    known = [path for path in known if not path.name.endswith(".part") and fits(path, wanted)]
+    known = [path for path in known if not path.name.endswith(".part") and fits(path)]
     if known:
         return known[-1]
 
@@ -38,10 +38,6 @@ def debian_source(wanted=None):
             "A kernel of your own can be named with KSRC=/path/to/linux."
         )
     ours = [entry for entry in found if entry[0][:2] in series.supported()]
-    if wanted:
-        ours = [entry for entry in ours if entry[0][:2] == wanted]
-        if not ours:
-            raise Failure(f"Debian's package lists have no Linux {series.text_of(wanted)}.")
     _, name, version = max(ours or found)
     tree = SRC / f"debian-{version.split('-')[0]}"
     say(f"Fetching Linux {version.split('-')[0]} (Debian's {name}, 170 MB)")
@@ -64,9 +60,9 @@ def debian_source(wanted=None):
     return tree
 
 
-def fits(tree, wanted):
+def fits(tree):
     version = series.kernel_version(tree)
-    return version and (version[:2] == wanted if wanted else version[:2] in series.supported())
+    return version and version[:2] in series.supported()
 
 
 def fresh_folder(path):
@@ -122,12 +118,12 @@ def stamp_of(path):
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
-def trees(toolchain, wanted=None):
+def trees(toolchain):
     """The stock tree, and the one with the series on it: (stock, patched)."""
     given = os.environ.get("KSRC")
-    stock = own_source(given, toolchain) if given and not wanted else debian_source(wanted)
+    stock = own_source(given, toolchain) if given else debian_source()
     patched = stock.with_name(f"{stock.name}+dedup")
-    if given and not wanted and patched.is_dir():
+    if given and patched.is_dir():
         # The user's tree may have changed.
         run(
             ["rsync", "-a", "--delete", "--exclude=/.module-dedup", f"--link-dest={stock}", f"{stock}/", f"{patched}/"],

@@ -7,6 +7,8 @@
 #include "dedup_harness.h"
 
 #define FOLLOWERS 6
+#define OWNER_KO MODULES_DIR "test_dedup_owner.ko"
+#define BORROWER_KO MODULES_DIR "test_dedup_borrower.ko"
 
 FIXTURE(private_end) {
 	struct stats before;
@@ -33,6 +35,13 @@ static void nothing(int sig)
 static void handle(struct caller *c)
 {
 	struct sigaction action = { .sa_handler = nothing };
+
+	sigaction(SIGUSR1, &action, NULL);
+}
+
+static void handle_restart(struct caller *c)
+{
+	struct sigaction action = { .sa_handler = nothing, .sa_flags = SA_RESTART };
 
 	sigaction(SIGUSR1, &action, NULL);
 }
@@ -94,6 +103,59 @@ TEST_F(private_end, interrupted_leader)
 	callers_wait(callers, 1);
 	EXPECT_EQ(EINTR, callers[0].err);
 	go_on(_metadata, &self->before, "the leader gets a signal");
+}
+
+/* The leader's call is restarted, and then one like any other. */
+TEST_F(private_end, restarted_leader)
+{
+	struct stats since;
+
+	callers_release();
+	callers[0].before = handle_restart;
+	caller_start(&callers[0], TEST_KO, "gate=0 interruptible=1 interrupted=-512", 0);
+	gates_wait_entered(1);
+	callers_start(&callers[1], FOLLOWERS, TEST_KO,
+		      "gate=0 interruptible=1 interrupted=-512", 0);
+	callers_settle(&callers[1], FOLLOWERS);
+	kill(callers[0].pid, SIGUSR1);
+	wait_entered_or_done(2, callers, 1 + FOLLOWERS);
+	gates_open(1);
+	callers_wait(callers, 1 + FOLLOWERS);
+	EXPECT_EQ(1 + FOLLOWERS, callers_with(callers, 1 + FOLLOWERS, 0));
+	EXPECT_EQ(2, gates_entered());
+	since = stats_since(self->before);
+	EXPECT_COUNT(2, since.led);
+	EXPECT_COUNT(FOLLOWERS, since.joined);
+	EXPECT_COUNT(FOLLOWERS, since.retried);
+	SAW("the leader gets a signal with SA_RESTART, 6 wait", "leader %s, %d of them succeed",
+	    errno_name(callers[0].err), callers_with(&callers[1], FOLLOWERS, 0));
+}
+
+/* Wherever in the loader the signal finds the leader. */
+TEST_F(private_end, interrupted_while_it_waits_for_symbols)
+{
+	struct stats since;
+
+	caller_add(&callers[0], OWNER_KO, "gate=0", 0);
+	gates_wait_entered(1);
+	callers[1].before = handle;
+	for (int i = 1; i <= FOLLOWERS; i++)
+		caller_add(&callers[i], BORROWER_KO, "", 0);
+	kill(callers[1].pid, SIGUSR1);
+	callers_wait(&callers[1], 1);
+	EXPECT_EQ(EINTR, callers[1].err);
+	callers_settle(&callers[2], FOLLOWERS - 1);
+	gates_open(1);
+	callers_wait(callers, 1 + FOLLOWERS);
+	EXPECT_EQ(FOLLOWERS - 1, callers_with(&callers[2], FOLLOWERS - 1, 0));
+	since = stats_since(self->before);
+	EXPECT_COUNT(FOLLOWERS - 1, since.retried);
+	EXPECT_COUNT(FOLLOWERS - 2, since.joined);
+	EXPECT_EQ(0, unload("test_dedup_borrower"));
+	EXPECT_EQ(0, unload("test_dedup_owner"));
+	SAW("the leader gets a signal while it waits for symbols, 5 wait",
+	    "leader %s, %d of them succeed", errno_name(callers[1].err),
+	    callers_with(&callers[2], FOLLOWERS - 1, 0));
 }
 
 /* An error of that name that the module itself returns is for all. */

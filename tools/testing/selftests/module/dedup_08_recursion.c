@@ -315,9 +315,11 @@ TEST_F(recursion, leader_is_an_ancestor_within_a_helper)
 }
 
 static atomic_int threads_good;
+static atomic_int thread_ids[THREADS];
 
-static void *thread_load(void *unused)
+static void *thread_load(void *id)
 {
+	atomic_store((atomic_int *)id, gettid());
 	if (!load(TEST_KO, "gate=0", 0))
 		atomic_fetch_add(&threads_good, 1);
 	return NULL;
@@ -328,10 +330,13 @@ TEST_F(recursion, threads_of_one_process)
 	pthread_t threads[THREADS];
 
 	for (int i = 0; i < THREADS; i++)
-		ASSERT_EQ(0, pthread_create(&threads[i], NULL, thread_load, NULL));
+		ASSERT_EQ(0, pthread_create(&threads[i], NULL, thread_load, &thread_ids[i]));
 	gates_wait_entered(1);
-	while (has_counters() && stat_line("Most followers at once") < THREADS - 1)
-		nap();
+	for (int i = 0; i < THREADS; i++) {
+		while (!atomic_load(&thread_ids[i]))
+			nap();
+		wait_asleep(atomic_load(&thread_ids[i]));
+	}
 	gates_open(1);
 	for (int i = 0; i < THREADS; i++)
 		pthread_join(threads[i], NULL);

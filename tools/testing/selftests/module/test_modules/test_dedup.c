@@ -37,6 +37,10 @@ static int requested;
 module_param(requested, int, 0444);
 MODULE_PARM_DESC(requested, "what that request returned");
 
+static int interrupted = -EINTR;
+module_param(interrupted, int, 0444);
+MODULE_PARM_DESC(interrupted, "what init returns after a signal (default: -EINTR)");
+
 static char *text = "";
 module_param(text, charp, 0444);
 MODULE_PARM_DESC(text, "anything");
@@ -51,7 +55,7 @@ static int __init test_dedup_init(void)
 	err = test_dedup_gate_pass(gate, tag, interruptible);
 	if (oops)
 		__builtin_trap();
-	return err ?: fail;
+	return err ? interrupted : fail;
 }
 module_init(test_dedup_init);
 
