@@ -24,6 +24,8 @@ STOCK_FAILS = {
         "private_end.killed_leader",
         "private_end.killed_leader_whose_wait_is_interruptible",
         "private_end.interrupted_leader",
+        "private_end.restarted_leader",
+        "private_end.interrupted_while_it_waits_for_symbols",
     ),
     "dedup_07_dead_leader": (
         "dead_leader.with_followers",
@@ -105,8 +107,15 @@ def stock(kernel):
     seen = Seen()
     for program in PROGRAMS:
         name = f"compare-{program}"
+        # Some tests leave processes behind that nothing can end; what they saw is all there by then.
         result = vm.run(
-            kernel, "kselftest", append=[f"tests={program}", f"limit={STOCK_LIMIT}"], limit=600, name=name, smp=8
+            kernel,
+            "kselftest",
+            append=[f"tests={program}", f"limit={STOCK_LIMIT}"],
+            limit=600,
+            name=name,
+            smp=8,
+            follow=lambda line: "# Totals:" in line,
         )
         seen.read(result.output)
         say(f"  {program}: {result.seconds:.0f} s, TAP: {result.output_file}")

@@ -133,7 +133,7 @@ def choose_accel(kernel):
 
 
 def run(kernel, job, *, smp=None, append=(), limit=600, name=None, follow=None):
-    """Runs a job in a guest. follow is called with each line that starts with "@"."""
+    """Runs a job in a guest. follow is called with each line that it writes; if it returns True, that is enough."""
     image.build(kernel)
     smp = smp or number("SMP", DEFAULT_SMP)
     accel = choose_accel(kernel)
@@ -146,7 +146,7 @@ def start(kernel, job, *, smp, limit, accel, name, append=(), follow=None):
     limit = number("LIMIT", limit)
     serial = ["-monitor", "none", "-serial", f"file:{log}", "-serial", f"file:{output}"]
     began = time.monotonic()
-    killed = None
+    killed, enough = None, False
     with open(errors, "wb") as out, open(output, "rb") as lines:
         process = subprocess.Popen(
             command(kernel, smp, [f"job={job}", *append], accel, serial),
@@ -161,9 +161,9 @@ def start(kernel, job, *, smp, limit, accel, name, append=(), follow=None):
                 rest += lines.read()
                 *whole, rest = rest.split(b"\n")
                 for line in whole:
-                    if follow:
-                        follow(line.decode(errors="replace").rstrip("\r"))
-                if over:
+                    if follow and follow(line.decode(errors="replace").rstrip("\r")):
+                        enough = True
+                if over or enough:
                     break
                 if time.monotonic() - began > limit:
                     killed = limit
@@ -172,7 +172,7 @@ def start(kernel, job, *, smp, limit, accel, name, append=(), follow=None):
         finally:
             process.kill()
             process.wait()
-    if process.returncode and not killed and accel != "kvm":
+    if process.returncode and not (killed or enough) and accel != "kvm":
         raise Failure(f"QEMU failed:\n{tail(errors)}")
     return Result(output, log, time.monotonic() - began, killed)
 

@@ -345,10 +345,11 @@ TEST_F(recursion, threads_of_one_process)
 	no_alarm(_metadata, self);
 }
 
-/* The helper does not wait for its child. */
-TEST_F(recursion, child_in_the_background)
+/* A child of the helper waits for as long as the helper is at its gate. */
+static void helper_goes_on(struct __test_metadata *_metadata, struct _test_data_recursion *self,
+			   const char *script)
 {
-	helper_script("self", "spawn\n" SELF "gate\n");
+	helper_script("self", script);
 	caller_start(&callers[0], TEST_KO, "request=self", 0);
 	wait_asleep(helper_pid("self", 0));
 	look_again(helper_pid("self", 0));
@@ -359,18 +360,16 @@ TEST_F(recursion, child_in_the_background)
 	no_alarm(_metadata, self);
 }
 
+/* The helper does not wait for its child. */
+TEST_F(recursion, child_in_the_background)
+{
+	helper_goes_on(_metadata, self, "spawn\n" SELF "gate\n");
+}
+
 /* The helper waits, but for another child. */
 TEST_F(recursion, child_in_the_background_and_another)
 {
-	helper_script("self", "spawn\n" SELF "fork\ngate\n");
-	caller_start(&callers[0], TEST_KO, "request=self", 0);
-	wait_asleep(helper_pid("self", 0));
-	look_again(helper_pid("self", 0));
-	helper_go("self");
-	callers_wait(callers, 1);
-	EXPECT_EQ(0, callers[0].err);
-	EXPECT_EQ(0, helper_result("self", 0));
-	no_alarm(_metadata, self);
+	helper_goes_on(_metadata, self, "spawn\n" SELF "fork\ngate\n");
 }
 
 /* A thread of the helper goes on. */
