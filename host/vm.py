@@ -133,7 +133,7 @@ def choose_accel(kernel):
 
 
 def run(kernel, job, *, smp=None, append=(), limit=600, name=None, follow=None):
-    """Runs a job in a guest. follow is called with each line that it writes; if it returns True, that is enough."""
+    """Runs a job in a guest. follow is called with each line of its output, and ends it by returning something true."""
     image.build(kernel)
     smp = smp or number("SMP", DEFAULT_SMP)
     accel = choose_accel(kernel)
