@@ -7,7 +7,7 @@
 # These may be given on the command line or in the environment.
 export KSRC ACCEL SMP MEM LIMIT N TESTS
 
-TARGETS := run test kselftest kunit compare debug lint shell storm kernel where series apply clean
+TARGETS := run test kselftest kunit compare debug lint shell watch storm kernel where series apply clean
 
 .PHONY: help python $(TARGETS)
 
@@ -25,6 +25,7 @@ compare: ## the kselftests on the stock kernel and on ours, in one table
 debug: ## the kselftests on a kernel with KASAN, lockdep and kmemleak
 lint: ## rustfmt, clippy, rustdoc, checkpatch, shellcheck and ruff
 shell: ## a shell in the booted kernel
+watch: ## storms in the booted kernel, and a table of what is in flight
 storm: ## one storm with SMP= CPUs (255) and N= processes (SMP)
 kernel: ## build the kernel, its modules and the selftests, and no more
 where: ## where things are, as KEY=VALUE lines

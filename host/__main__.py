@@ -6,7 +6,7 @@ import re
 import shutil
 import sys
 
-from . import compare, lint, series, source, tap, tools, vm
+from . import compare, lint, series, source, tap, tools, vm, watch
 from .kernel import Kernel
 from .util import CACHE, OUT, Failure, lock_cache, say
 
@@ -90,6 +90,14 @@ def cmd_storm():
         raise Failure("Not every call succeeded without waste.")
 
 
+def cmd_watch():
+    """Storms, and a table of what is in flight that refreshes."""
+    kernel = built()
+    say("Booting it")
+    result = vm.run(kernel, "watch", append=[f"n={vm.number('N', 200)}"], follow=watch.Screen().line).check()
+    say(f"\nThe kernel log: {result.log_file}")
+
+
 def cmd_shell():
     vm.shell(built())
 
@@ -159,6 +167,27 @@ def run_kselftests(kernel, smp, name, tests=None, limit=1500, test_limit=30):
     result = vm.run(kernel, "kselftest", smp=smp, append=append, limit=limit, name=name)
     say(f"  TAP: {result.output_file}, kernel log: {result.log_file}, {result.seconds:.0f} s")
     return vm_results(result, tap.kselftests(result.output)), result.output
+
+
+def run_kmod(kernel, smp):
+    """The kernel's own test of request_module()."""
+    result = vm.run(kernel, "kmod", smp=smp, limit=900, name=f"kmod-smp{smp}")
+    say(f"  output: {result.output_file}, kernel log: {result.log_file}, {result.seconds:.0f} s")
+    return vm_results(result, tap.kselftests(result.output))
+
+
+def run_reading(kernel):
+    """Whether reading what is in flight slows a storm, on one CPU whose clock counts instructions."""
+    result = vm.run(kernel, "reading", smp=1, icount=True)
+    found = re.search(r"^@reading (.*)$", result.output, re.M)
+    words = {key: int(value) for key, value in words_of(found[1] if found else "").items()}
+    change = words.get("read_storm_ns", 0) - words.get("alone_storm_ns", 0)
+    say(
+        f"  instructions of a storm of 255: {words.get('alone_storm_ns')} alone, {change:+} with a reader, which took "
+        f"{words.get('read_reader_ns')} for reading {words.get('read_reads')} times"
+    )
+    good = words.get("alone_ok") == words.get("read_ok") == 255 and abs(change) < words["read_reader_ns"]
+    return vm_results(result, [("a reader does not slow a storm", tap.PASSED if good else tap.FAILED)])
 
 
 def run_debug(kernel):
@@ -255,6 +284,9 @@ def cmd_test():
     for smp in (8, 1, 2, 64):
         results, outputs[smp] = run_kselftests(kernel, smp, f"kselftest-smp{smp}")
         report(tally, f"kselftest, {smp} CPUs", results)
+    report(tally, "reading in a storm", run_reading(kernel))
+    for smp in (8, 64):
+        report(tally, f"kmod.sh, {smp} CPUs", run_kmod(kernel, smp))
     report(tally, "compared with stock", run_compare(built_stock(), outputs[8]))
     report(tally, "kselftest, debug kernel", run_debug(built("debug", tests=True)))
     finish(tally)

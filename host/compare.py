@@ -43,8 +43,18 @@ STOCK_FAILS = {
         "recursion.two_modules",
         "recursion.three_modules",
         "recursion.symbols",
+        "recursion.same_request",
+        "recursion.same_request_by_a_child",
+        "recursion.follower_of_a_request",
     ),
     "dedup_11_late": ("late.reads_nothing",),
+    "dedup_12_requests": (
+        "requests.one_helper_that_succeeds",
+        "requests.one_helper_that_fails",
+        "requests.other_names_are_not_delayed",
+        "requests.nowait_duplicates_return",
+        "requests.modprobe_of_a_module_that_requests_itself",
+    ),
 }
 # Those that show what both do right, or what stock has no part in.
 OTHERS = ("dedup_01_one_load", "dedup_03_live", "dedup_10_nothing_lingers", "dedup_15_init_module")
@@ -64,6 +74,7 @@ CLAUSES = {
     7: "dead leader",
     8: "recursion",
     11: "late duplicates",
+    12: "requests",
 }
 
 

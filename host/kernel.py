@@ -121,7 +121,7 @@ class Kernel:
         output = self.folder / "kselftest"
         run(
             [
-                *("make", "-C", str(tree / "tools/testing/selftests"), "TARGETS=module", "FORCE_TARGETS=1"),
+                *("make", "-C", str(tree / "tools/testing/selftests"), "TARGETS=module kmod", "FORCE_TARGETS=1"),
                 *(f"O={output}", f"KDIR={self.folder}", f"INSTALL_PATH={selftests}", "install"),
                 *(f"KHDR_INCLUDES=-isystem {self.folder}/usr/include", *self.variables),
             ],

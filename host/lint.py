@@ -2,9 +2,12 @@
 """The house rules of the kernel, and that nothing changes when the option is off."""
 
 import hashlib
+import os
 import re
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 from . import series, source, tap
 from .kernel import Kernel
@@ -75,6 +78,38 @@ def rustdoc(kernel, log):
     return name, tap.PASSED
 
 
+def documentation(tree, log):
+    """Our pages, built by Sphinx as the kernel sets it up; a warning about one of them is a failure."""
+    name = "documentation"
+    pages = files(".rst", under=("Documentation",))
+    abi = [path for path in (TOP / "Documentation/ABI").rglob("*") if path.is_file()]
+    env = os.environ | {"srctree": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "Documentation"
+        for page in pages:
+            place = folder.parent / page.relative_to(TOP)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(page.read_bytes())
+        # Of our files alone, so that it takes seconds.
+        symbols = output_of([tree / "tools/docs/get_abi.py", "-D", TOP / "Documentation/ABI", "rest"], env=env) or ""
+        (folder / "abi.rst").write_text(f"ABI\n===\n\n{symbols}")
+        names = ["abi", *(str(page.relative_to(TOP / "Documentation").with_suffix("")) for page in pages)]
+        toctree = "\n".join(f"   {page}" for page in names)
+        (folder / "index.rst").write_text(f"Index\n=====\n\n.. toctree::\n\n{toctree}\n")
+        (folder.parent / "MAINTAINERS").symlink_to(tree / "MAINTAINERS")
+        command = ["sphinx-build", "-q", "-b", "html", "-c", tree / "Documentation", folder, folder.parent / "out"]
+        status = run(command, log=log, what="Sphinx", check=False, env=env | {"BUILDDIR": scratch})
+        missing = [page for page in names if not (folder.parent / f"out/{page}.html").is_file()]
+    wrong = [line for line in log.read_text(errors="replace").splitlines() if f"{folder}/" in line]
+    wanted = sum(path.read_text().count("What:") for path in abi)
+    if symbols.count("Defined on file") != wanted:
+        wrong.append("Not every entry in Documentation/ABI is understood.")
+    if status or missing or wrong:
+        say("\n".join(["Sphinx does not like our pages:", *wrong, *missing, f"The whole log: {log}"]))
+        return name, tap.FAILED
+    return name, tap.PASSED
+
+
 def checks(kernel):
     """Runs all of them; yields nothing until all are done."""
     tree = kernel.source
@@ -90,6 +125,12 @@ def checks(kernel):
         # The kernel is built by clippy, with warnings as errors; it would not be here otherwise.
         ("clippy", tap.PASSED if kernel.vmlinux.is_file() else tap.FAILED),
         rustdoc(kernel, log_file("rustdoc.log")),
+        documentation(tree, log_file("sphinx.log")),
+        attempt(
+            "kernel-doc",
+            [tree / "scripts/kernel-doc", "-none", "-Wall", "-Werror", *files(".c", ".h", under=("kernel", "include/linux"))],
+            log_file("kernel-doc.log"),
+        ),
     ]
     results += [
         attempt(

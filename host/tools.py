@@ -38,8 +38,10 @@ PROGRAMS = {
 # Only for the tests.
 TEST_PROGRAMS = {
     "perf": "linux-perf",
+    "trace-cmd": "trace-cmd",
     "shellcheck": "shellcheck",
     "pip3": "python3-pip",
+    "sphinx-build": "python3-sphinx",
 }
 
 # Headers, by a file that they have.

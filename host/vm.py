@@ -14,6 +14,8 @@ from .util import CACHE, TOP, Failure, log_file, say, tail
 PATTERNS = TOP / "vm/log-patterns"
 FIRMWARE = ("/usr/share/qemu/qboot.rom", "/usr/share/qemu-kvm/qboot.rom")
 DEFAULT_SMP = 8
+# What QEMU is told, by what we call it.
+ACCELERATORS = {"kvm": "kvm", "tcg": "tcg,thread=multi", "icount": "tcg,thread=single"}
 
 
 def number(name, default):
@@ -100,7 +102,10 @@ class Result:
 
 def command(kernel, smp, append, accel, serial):
     args = ["qemu-system-x86_64", "-M", "q35", "-nic", "none", "-display", "none", "-no-reboot"]
-    args += ["-accel", "kvm" if accel == "kvm" else "tcg,thread=multi", "-cpu", "host" if accel == "kvm" else "max"]
+    args += ["-accel", ACCELERATORS[accel], "-cpu", "host" if accel == "kvm" else "max"]
+    if accel == "icount":
+        # The guest's clock counts its instructions: one is a nanosecond.
+        args += ["-icount", "shift=0,sleep=off"]
     for firmware in FIRMWARE:
         if Path(firmware).is_file():
             args += ["-bios", firmware]
@@ -132,11 +137,11 @@ def choose_accel(kernel):
     return accel
 
 
-def run(kernel, job, *, smp=None, append=(), limit=600, name=None, follow=None):
+def run(kernel, job, *, smp=None, append=(), limit=600, name=None, follow=None, icount=False):
     """Runs a job in a guest. follow is called with each line of its output, and ends it by returning something true."""
     image.build(kernel)
     smp = smp or number("SMP", DEFAULT_SMP)
-    accel = choose_accel(kernel)
+    accel = "icount" if icount else choose_accel(kernel)
     return start(kernel, job, smp=smp, append=append, limit=limit, accel=accel, name=name or job, follow=follow)
 
 

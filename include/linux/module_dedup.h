@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Module load de-duplication: concurrent finit_module() calls for the same
- * file share one load. The engine is rust/kernel/module_dedup.rs, the policy
+ * file share one load, and concurrent request_module() calls for the same name
+ * one request. The engine is rust/kernel/module_dedup.rs, the policy
  * kernel/module/dedup.rs.
  */
 #ifndef _LINUX_MODULE_DEDUP_H
@@ -14,6 +15,7 @@ struct file;
 struct inode;
 struct load_info;
 struct module;
+struct seq_file;
 
 /**
  * struct module_dedup_id - a file with its contents
@@ -93,6 +95,36 @@ struct module_dedup_call {
 };
 
 /**
+ * struct module_dedup_request - one call of request_module()
+ * @name: what is requested
+ * @ip: who requests it, for the tracepoint
+ * @wait: whether the caller waits for the answer
+ * @result: the answer, if another caller got it
+ * @asking: what the Rust side keeps of the request otherwise, or NULL
+ */
+struct module_dedup_request {
+	char *name;
+	unsigned long ip;
+	bool wait;
+	int result;
+	void *asking;
+};
+
+/**
+ * struct module_dedup_seen - what a call waits for, as the tracepoints show it
+ * @file: the file that is loaded, or NULL
+ * @name: what is loaded or requested, if there is no @file
+ * @leader: the process or thread id of who does it, in the initial namespace
+ * @request: whether it is a request
+ */
+struct module_dedup_seen {
+	struct file *file;
+	const char *name;
+	pid_t leader;
+	bool request;
+};
+
+/**
  * struct module_dedup_stats - what happened since boot
  * @led: flights led
  * @joined: calls that returned the result of somebody else's flight
@@ -107,10 +139,16 @@ struct module_dedup_call {
  * @bypassed: calls that could not be de-duplicated, and went to the loader
  * @died: loads whose task died in them
  * @refused: waits that would have been for the one who waits
+ * @requests_led: requests that went to user space
+ * @requests_joined: requests that returned the answer to somebody else's
+ * @requests_alone: requests that went to user space although they could not be
+ *	joined to others, or because the one they had joined took too long
+ * @waited_ns: how long all calls together have waited for others, in ns
+ * @longest_ns: how long one of them did, at the most, in ns
  *
  * Each call that is de-duplicated, or could not be, ends as exactly one of
- * @led, @joined, @interrupted and @bypassed, or its wait is @refused before it
- * is any of them.
+ * @led, @joined, @requests_led, @requests_joined, @requests_alone, @interrupted
+ * and @bypassed, or its wait is @refused before it is any of them.
  */
 struct module_dedup_stats {
 	u64 led;
@@ -124,6 +162,11 @@ struct module_dedup_stats {
 	u64 bypassed;
 	u64 died;
 	u64 refused;
+	u64 requests_led;
+	u64 requests_joined;
+	u64 requests_alone;
+	u64 waited_ns;
+	u64 longest_ns;
 };
 
 #ifdef CONFIG_MODULE_DEDUP
@@ -137,18 +180,20 @@ void module_dedup_set_module(const void *load, struct module *mod,
 			     const char *name);
 int module_dedup_wait_for(const struct module_dedup_load_id *id);
 void module_dedup_waited(void);
-void *module_dedup_request_new(const char *name);
-unsigned long module_dedup_request_serial(const void *request);
-void module_dedup_request_drop(void *request);
+bool module_dedup_enter_request(struct module_dedup_request *request);
+unsigned long module_dedup_request_serial(const void *asking);
+void module_dedup_end_request(void *asking, int result);
 void module_dedup_set_helper(unsigned long request);
 void module_dedup_read_stats(struct module_dedup_stats *stats);
+int module_dedup_show(struct seq_file *m, void *unused);
 
 /* kernel/module/dedup_call.c */
 int module_dedup_finit(struct file *file, const char __user *uargs, int flags);
 int module_dedup_copy(struct load_info *info, const char __user *uargs);
 bool module_dedup_is_late(const struct module_dedup_call *call);
-bool module_dedup_is_private(const struct module_dedup_call *call, int result);
+bool module_dedup_is_private(int result);
 int module_dedup_shared_result(int result);
+void module_dedup_trace_request(const struct module_dedup_request *request);
 void module_dedup_current(struct module_dedup_task *task);
 bool module_dedup_is_helped(void);
 bool module_dedup_stands_in(const struct module_dedup_task *helper,

@@ -19,7 +19,7 @@
 #ifdef CONFIG_MODULE_DEDUP
 
 /* Room for our lines in the buffer of debugfs' modules/stats. */
-#define MODULE_DEDUP_STATS_SIZE 1024
+#define MODULE_DEDUP_STATS_SIZE 1536
 
 /**
  * struct module_dedup_wait - a wait for the load of a module, in slices
@@ -41,6 +41,7 @@ bool module_dedup_wait_on(struct module_dedup_wait *wait);
 void module_dedup_show_stats(char *buf, size_t size, unsigned int *len);
 bool module_dedup_is_dead(const char *name);
 int module_dedup_helper(struct subprocess_info *info, struct cred *new);
+bool module_dedup_request(struct module_dedup_request *request);
 
 static inline void module_dedup_set_call(struct load_info *info,
 					 struct module_dedup_call *call)
@@ -192,22 +193,22 @@ static inline bool module_dedup_refused(int err)
 	return err == -EDEADLK;
 }
 
-/* A request to user space, for which the caller is going to wait. */
-static inline void *module_dedup_request(const char *name, bool wait)
-{
-	return wait ? module_dedup_request_new(name) : NULL;
-}
-
 /* What the helper gets to know, for module_dedup_helper(). */
-static inline void *module_dedup_request_data(const void *request)
+static inline void *
+module_dedup_request_data(const struct module_dedup_request *request)
 {
-	return request ? (void *)module_dedup_request_serial(request) : NULL;
+	if (!request->asking)
+		return NULL;
+	return (void *)module_dedup_request_serial(request->asking);
 }
 
-static inline void module_dedup_requested(void *request)
+/* The request is over, and this is the answer, also for who has joined it. */
+static inline int module_dedup_requested(struct module_dedup_request *request,
+					 int ret)
 {
-	if (request)
-		module_dedup_request_drop(request);
+	if (request->asking)
+		module_dedup_end_request(request->asking, ret);
+	return ret;
 }
 
 #else
@@ -280,18 +281,21 @@ static inline bool module_dedup_refused(int err)
 
 #define module_dedup_helper NULL
 
-static inline void *module_dedup_request(const char *name, bool wait)
+static inline bool module_dedup_request(struct module_dedup_request *request)
+{
+	return false;
+}
+
+static inline void *
+module_dedup_request_data(const struct module_dedup_request *request)
 {
 	return NULL;
 }
 
-static inline void *module_dedup_request_data(const void *request)
+static inline int module_dedup_requested(struct module_dedup_request *request,
+					 int ret)
 {
-	return NULL;
-}
-
-static inline void module_dedup_requested(void *request)
-{
+	return ret;
 }
 
 #endif /* CONFIG_MODULE_DEDUP */

@@ -2,8 +2,9 @@
 
 //! Module load de-duplication: the policy.
 //!
-//! What makes two calls of `finit_module(2)` the same, and what a caller does once the flight table
-//! ([`kernel::module_dedup`]) has told it whether it leads, follows, or stands in line.
+//! What makes two calls of `finit_module(2)` the same, or two calls of `request_module()`, and what a
+//! caller does once the flight table ([`kernel::module_dedup`]) has told it whether it leads,
+//! follows, or stands in line.
 //!
 //! C header: [`include/linux/module_dedup.h`](srctree/include/linux/module_dedup.h)
 
@@ -23,16 +24,21 @@ use kernel::{
         Ended,
         Entry,
         Flight,
+        Follower,
         Key,
+        Kind,
         Leader,
         LoadId,
         Request,
         Step,
         Table,
         Task,
-        TaskId, //
+        TaskId,
+        Waited, //
     },
     prelude::*,
+    seq_file::SeqFile,
+    seq_print,
     str::BStr,
     sync::{
         aref::ARef,
@@ -41,6 +47,11 @@ use kernel::{
             Relaxed, //
         },
         SetOnce, //
+    },
+    time::{
+        Delta,
+        Instant,
+        Monotonic, //
     },
 };
 
@@ -62,8 +73,23 @@ static BYPASSED: Atomic<u64> = Atomic::new(0);
 /// Loads whose task died in them.
 static DIED: Atomic<u64> = Atomic::new(0);
 
+/// Requests that were made without the table, or because the one they had joined took too long.
+static REQUESTS_ALONE: Atomic<u64> = Atomic::new(0);
+
+/// How long all callers together have waited for others, in ns.
+static WAITED: Atomic<u64> = Atomic::new(0);
+
+/// How long one of them did at the most, in ns.
+static LONGEST: Atomic<u64> = Atomic::new(0);
+
+/// Something that can be joined with others like it.
+enum Call {
+    Load(Load),
+    Request(Name),
+}
+
 /// A call of `finit_module(2)` that can be joined with others.
-struct Call {
+struct Load {
     /// Keeps the inode alive, and with it the meaning of its address.
     file: ARef<File>,
     id: bindings::module_dedup_id,
@@ -74,12 +100,12 @@ struct Call {
 }
 
 // SAFETY: `id.inode` is compared and never dereferenced. All else can be sent to any task.
-unsafe impl Send for Call {}
+unsafe impl Send for Load {}
 
-// SAFETY: A `Call` is never written once it was made, and `id.inode` is never dereferenced.
-unsafe impl Sync for Call {}
+// SAFETY: A `Load` is never written once it was made, and `id.inode` is never dereferenced.
+unsafe impl Sync for Load {}
 
-impl Call {
+impl Load {
     /// Takes the description of a call, and its copy of the arguments.
     ///
     /// Returns [`None`] if the call was found not to be joinable.
@@ -88,7 +114,7 @@ impl Call {
     ///
     /// `call.file` must be a file that the caller of this function has a reference to. `call.args`
     /// must be null, or the start of `call.args_size` initialised bytes allocated with `kmalloc()`;
-    /// this function takes ownership of these. The copy lives as long as the returned [`Call`].
+    /// this function takes ownership of these. The copy lives as long as the returned [`Load`].
     unsafe fn new(call: &bindings::module_dedup_call) -> Option<Self> {
         if call.args.is_null() {
             return None;
@@ -111,14 +137,7 @@ impl Call {
     }
 }
 
-impl Key for Call {
-    fn hash(&self) -> usize {
-        // Fibonacci hashing: the high half of the product depends on all bits of the number.
-        const GOLDEN_RATIO: u64 = 0x61c8_8646_80b5_83eb;
-        let file = self.id.ino ^ (u64::from(self.id.dev) << 32);
-        (file.wrapping_mul(GOLDEN_RATIO) >> 32) as usize
-    }
-
+impl Load {
     fn same_file(&self, other: &Self) -> bool {
         self.id.inode == other.id.inode
             && self.id.ino == other.id.ino
@@ -136,6 +155,40 @@ impl Key for Call {
             && self.args_hash == other.args_hash
             && *self.args == *other.args
     }
+}
+
+impl Key for Call {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Load(_) => Kind::Load,
+            Self::Request(_) => Kind::Request,
+        }
+    }
+
+    fn hash(&self) -> usize {
+        // Fibonacci hashing: the high half of the product depends on all bits of the number.
+        const GOLDEN_RATIO: u64 = 0x61c8_8646_80b5_83eb;
+        let number = match self {
+            Self::Load(load) => load.id.ino ^ (u64::from(load.id.dev) << 32),
+            Self::Request(name) => name.number(),
+        };
+        (number.wrapping_mul(GOLDEN_RATIO) >> 32) as usize
+    }
+
+    fn same_file(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Load(a), Self::Load(b)) => a.same_file(b),
+            (Self::Request(a), Self::Request(b)) => a == b,
+            _ => false,
+        }
+    }
+
+    fn same_call(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Load(a), Self::Load(b)) => a.same_call(b),
+            _ => self.same_file(other),
+        }
+    }
 
     type Label = Name;
 
@@ -147,16 +200,27 @@ impl Key for Call {
     }
 
     fn refused(me: TaskId, chain: impl Iterator<Item = Step<Self>>) {
-        let mut steps = KVec::new();
-        for step in chain.take(Circle::SHOWN) {
-            if steps.push(step, GFP_KERNEL).is_err() {
-                break;
-            }
+        let chain = Chain::new(chain);
+        match chain.0.first() {
+            Some(Step::Flight(flight)) => trace::refuse(&trace::Seen::flight(flight)),
+            Some(Step::Load(task, Some(name))) => trace::refuse(&trace::Seen::load(*task, name)),
+            _ => (),
         }
         pr_warn!(
-            "{} would wait for itself, and fails with EDEADLK:{}\n",
+            "{} would wait for itself, and fails with EDEADLK: {}{}\n",
             Comm(me),
-            Circle(steps)
+            chain,
+            chain.end(", and that is itself")
+        );
+    }
+
+    fn delayed(waiting: u32, chain: impl Iterator<Item = Step<Self>>) {
+        let chain = Chain::new(chain);
+        pr_warn!(
+            "a call has waited 10 s, one of {}, for {}{}\n",
+            waiting,
+            chain,
+            chain.end("")
         );
     }
 }
@@ -189,7 +253,7 @@ fn dependable() -> Option<TaskId> {
 }
 
 /// The name of a module, a file or a task, with a final NUL.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Name([u8; Name::SIZE]);
 
 impl Name {
@@ -202,6 +266,37 @@ impl Name {
             *to = *from;
         }
         Self(copy)
+    }
+
+    /// For C.
+    fn as_ptr(&self) -> *const c_char {
+        self.0.as_ptr().cast::<c_char>()
+    }
+
+    /// The name of what a flight is for.
+    fn of(flight: &Flight<Call>) -> Self {
+        match flight.key() {
+            Call::Request(name) => *name,
+            Call::Load(load) => {
+                let mut name = Self([0; Self::SIZE]);
+                // SAFETY: The flight has a reference to the file. A `File` is a `struct file`.
+                unsafe {
+                    bindings::module_dedup_get_name(
+                        load.file.as_ptr(),
+                        name.0.as_mut_ptr().cast::<c_char>(),
+                        Self::SIZE,
+                    )
+                };
+                name
+            }
+        }
+    }
+
+    /// A number that depends on all of the name.
+    fn number(&self) -> u64 {
+        self.0.iter().fold(0, |number: u64, byte| {
+            number.rotate_left(7) ^ u64::from(*byte)
+        })
     }
 }
 
@@ -228,55 +323,100 @@ impl fmt::Display for Comm {
 }
 
 /// Prints a chain of waits.
-struct Circle(KVec<Step<Call>>);
+struct Chain(KVec<Step<Call>>);
 
-impl Circle {
+impl Chain {
     /// A line of the kernel log has room for about a thousand characters.
     const SHOWN: usize = 10;
-}
 
-impl fmt::Display for Circle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for step in &self.0 {
-            match step {
-                Step::Flight(flight) => {
-                    let mut name = Name([0; Name::SIZE]);
-                    // SAFETY: The flight has a reference to the file. A `File` is a `struct file`.
-                    unsafe {
-                        bindings::module_dedup_get_name(
-                            flight.key().file.as_ptr(),
-                            name.0.as_mut_ptr().cast::<c_char>(),
-                            Name::SIZE,
-                        )
-                    };
-                    f.write_fmt(fmt!(" flight of {name},"))?;
-                }
-                Step::Load(task, Some(name)) => {
-                    f.write_fmt(fmt!(" load of {name} by {},", Comm(*task)))?
-                }
-                Step::Load(task, None) => f.write_fmt(fmt!(" load by {},", Comm(*task)))?,
-                Step::Request {
-                    label,
-                    helper,
-                    load,
-                } => {
-                    f.write_fmt(fmt!(" request for {label}"))?;
-                    if let Some(helper) = helper {
-                        f.write_fmt(fmt!(" with helper {}", Comm(*helper)))?;
-                    }
-                    if let Some(load) = load {
-                        f.write_fmt(fmt!(" that loads {load}"))?;
-                    }
-                    f.write_str(",")?;
-                }
+    fn new(chain: impl Iterator<Item = Step<Call>>) -> Self {
+        let mut steps = KVec::new();
+        for step in chain.take(Self::SHOWN) {
+            if steps.push(step, GFP_KERNEL).is_err() {
+                break;
             }
         }
+        Self(steps)
+    }
+
+    /// What comes after the steps, if that is all of them.
+    fn end(&self, end: &'static str) -> &'static str {
         if self.0.len() == Self::SHOWN {
-            f.write_str(" ...")
+            ", ..."
         } else {
-            f.write_str(" and that is itself")
+            end
         }
     }
+}
+
+impl fmt::Display for Chain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, step) in self.0.iter().enumerate() {
+            let comma = if number == 0 { "" } else { ", " };
+            f.write_fmt(fmt!("{}{}", comma, Shown(step)))?;
+        }
+        Ok(())
+    }
+}
+
+/// Prints a step of a chain of waits.
+struct Shown<'a>(&'a Step<Call>);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Step::Flight(flight) => f.write_fmt(fmt!(
+                "flight of {} by {}",
+                Name::of(flight),
+                Comm(flight.leader())
+            )),
+            Step::Load(task, Some(name)) => {
+                f.write_fmt(fmt!("load of {} by {}", name, Comm(*task)))
+            }
+            Step::Load(task, None) => f.write_fmt(fmt!("load by {}", Comm(*task))),
+            Step::Request {
+                label,
+                helper,
+                load,
+            } => {
+                f.write_fmt(fmt!("request for {label}"))?;
+                if let Some(helper) = helper {
+                    f.write_fmt(fmt!(" with helper {}", Comm(*helper)))?;
+                }
+                if let Some(load) = load {
+                    f.write_fmt(fmt!(" that loads {load}"))?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// A wait, that is measured.
+struct Wait(Instant<Monotonic>);
+
+impl Wait {
+    fn begin() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Adds it to the statistics. Returns how long it took, in ns.
+    fn end(self) -> u64 {
+        let waited = nanos(self.0.elapsed());
+        WAITED.add(waited, Relaxed);
+        let mut longest = LONGEST.load(Relaxed);
+        while waited > longest {
+            match LONGEST.cmpxchg(longest, waited, Relaxed) {
+                Ok(_) => break,
+                Err(now) => longest = now,
+            }
+        }
+        waited
+    }
+}
+
+fn nanos(time: Delta) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(0)
 }
 
 /// A load that is under way. Dropping it is what happens if its task dies.
@@ -306,9 +446,20 @@ impl Drop for Underway {
             unsafe { bindings::module_dedup_bury(self.module.get()) };
         }
         if let Some(leader) = self.leader.take() {
-            leader.finish(EBUSY.to_errno());
+            done(leader, EBUSY.to_errno(), true);
         }
     }
+}
+
+/// Ends a flight. Its followers get the result, if that is for them.
+fn done(leader: Leader<'static, Call>, result: c_int, shared: bool) {
+    let flight = leader.flight().clone();
+    let followers = if shared {
+        leader.finish(result)
+    } else {
+        leader.give_up()
+    };
+    trace::done(&flight, result, followers, 0);
 }
 
 /// Makes the table. Called once, from an early initcall.
@@ -347,7 +498,7 @@ unsafe extern "C" fn module_dedup_enter(call: *mut bindings::module_dedup_call) 
     // SAFETY: By the safety requirements `call` is valid, and nobody else knows of it.
     let call = unsafe { &mut *call };
     // SAFETY: By the safety requirements of this function.
-    let load = unsafe { Call::new(call) };
+    let load = unsafe { Load::new(call) };
     let result = match (load, TABLE.as_ref()) {
         (Some(load), Some(table)) => enter(table, load, call),
         _ => Ok(load_alone(call)),
@@ -370,33 +521,72 @@ unsafe extern "C" fn module_dedup_watch(call: *mut bindings::module_dedup_call) 
 
 fn enter(
     table: &'static Table<Call>,
-    mut load: Call,
+    load: Load,
     call: &mut bindings::module_dedup_call,
 ) -> Result<c_int> {
     let size = load.id.size;
+    let mut key = Call::Load(load);
     loop {
-        match table.enter(load) {
-            Entry::Leader(leader) => return Ok(lead(leader, call)),
-            Entry::Behind(behind) => return Ok(lead(behind.wait(dependable())?, call)),
+        match table.enter(key, current_id()) {
+            Entry::Leader(leader) => return Ok(lead(leader, call, 0)),
+            Entry::Behind(behind) => {
+                let wait = Wait::begin();
+                let leader = behind.wait(dependable());
+                let waited = wait.end();
+                return Ok(lead(leader?, call, waited));
+            }
             Entry::Alone => return Ok(load_alone(call)),
-            Entry::Follower(follower) => match follower.wait(dependable())? {
-                Ended::Result(result) => {
-                    JOINED_BYTES.add(size, Relaxed);
-                    // SAFETY: FFI call without requirements.
-                    return Ok(unsafe { bindings::module_dedup_shared_result(result) });
+            Entry::Follower(follower) => {
+                let Waited {
+                    key: again, ended, ..
+                } = follow(follower, dependable());
+                match ended? {
+                    Ended::Result(result) => {
+                        JOINED_BYTES.add(size, Relaxed);
+                        return Ok(result);
+                    }
+                    Ended::Retry => key = again,
+                    Ended::TooLong => return Ok(load_alone(call)),
                 }
-                Ended::Retry(again) => load = again,
-            },
+            }
         }
     }
 }
 
-fn lead(leader: Leader<'static, Call>, call: &mut bindings::module_dedup_call) -> c_int {
-    call.flight = ptr::from_ref(leader.flight()).cast::<c_void>();
+/// Waits for the flight of somebody else.
+fn follow(follower: Follower<'static, Call>, me: Option<TaskId>) -> Waited<Call> {
+    trace::join(&follower);
+    let wait = Wait::begin();
+    let mut waited = follower.wait(me);
+    let time = wait.end();
+    let flight = &waited.flight;
+    match &mut waited.ended {
+        Ok(Ended::Result(result)) => {
+            trace::done(flight, *result, 0, time);
+            // SAFETY: FFI call without requirements.
+            *result = unsafe { bindings::module_dedup_shared_result(*result) };
+        }
+        Ok(_) => trace::retry(flight, time),
+        // That was told already.
+        Err(e) if *e == EDEADLK => (),
+        Err(e) => trace::done(flight, e.to_errno(), 0, time),
+    }
+    waited
+}
+
+fn lead(
+    leader: Leader<'static, Call>,
+    call: &mut bindings::module_dedup_call,
+    waited: u64,
+) -> c_int {
+    trace::lead(leader.flight(), waited);
+    call.flight = ptr::from_ref::<Flight<Call>>(leader.flight()).cast::<c_void>();
     // SAFETY: `call` is valid, and describes a file.
     if unsafe { bindings::module_dedup_is_late(call) } {
         LATE.add(1, Relaxed);
-        return leader.finish(EEXIST.to_errno());
+        let result = EEXIST.to_errno();
+        done(leader, result, true);
+        return result;
     }
     load(Some(leader), call)
 }
@@ -441,14 +631,14 @@ fn load(leader: Option<Leader<'static, Call>>, call: &mut bindings::module_dedup
 
     let mut underway = guard.into_inner();
     underway.started.set(false);
-    // SAFETY: `call` is valid.
-    let private = unsafe { bindings::module_dedup_is_private(call, result) }
+    // SAFETY: FFI call without requirements.
+    let private = call.denied
+        || unsafe { bindings::module_dedup_is_private(result) }
         || (result == EDEADLK.to_errno() && underway.task.as_ref().is_none_or(Task::was_refused));
-    match underway.leader.take() {
-        // A leader that is dropped has no result, and the followers try again.
-        Some(leader) if !private => leader.finish(result),
-        _ => result,
+    if let Some(leader) = underway.leader.take() {
+        done(leader, result, !private);
     }
+    result
 }
 
 /// Loads without anything that others could wait for: there is no memory for it.
@@ -534,50 +724,146 @@ unsafe extern "C" fn module_dedup_waited() {
     }
 }
 
-/// Notes that the current task is going to wait for a request to user space.
+/// A request that the current task carries out.
+struct Asking {
+    leader: Option<Leader<'static, Call>>,
+    /// Whether the task waits for the answer.
+    wait: bool,
+    /// If it does.
+    request: Option<Request<'static, Call>>,
+}
+
+/// Joins the request of somebody else, or sets out to make one.
 ///
-/// Returns what is to be given to `module_dedup_request_drop()`, or null. May sleep.
+/// Returns true if somebody else has made the request, and sets `request.result`; or false, and
+/// sets `request.asking`. Sleeps killably for as long as that request takes, but not for longer
+/// than 30 s.
 ///
 /// # Safety
 ///
-/// `name` must be valid.
+/// `request` must be valid, with a name.
 #[export]
-unsafe extern "C" fn module_dedup_request_new(name: *const c_char) -> *mut c_void {
+unsafe extern "C" fn module_dedup_enter_request(
+    request: *mut bindings::module_dedup_request,
+) -> bool {
+    // SAFETY: By the safety requirements it is valid, and nobody else knows of it.
+    let request = unsafe { &mut *request };
+    let Some(table) = TABLE.as_ref() else {
+        return false;
+    };
     // SAFETY: By the safety requirements.
-    let name = Name::new(unsafe { CStr::from_char_ptr(name) });
-    let (depends, me) = (dependable().is_some(), current_id());
-    let request = TABLE
-        .as_ref()
-        .and_then(|table| table.request(me, depends, name).ok())
-        .and_then(|request| KBox::new(request, GFP_KERNEL).ok());
-    request.map_or(ptr::null_mut(), |request| {
-        KBox::into_raw(request).cast::<c_void>()
+    let name = Name::new(unsafe { CStr::from_char_ptr(request.name) });
+    let me = current_id();
+    match enter_request(table, name, me, request) {
+        Ok(leader) => {
+            request.asking = ask(table, name, me, leader, request.wait);
+            false
+        }
+        Err(result) => {
+            request.result = result;
+            true
+        }
+    }
+}
+
+/// Fails with the result of the request, if somebody else has made it.
+fn enter_request(
+    table: &'static Table<Call>,
+    name: Name,
+    me: TaskId,
+    request: &bindings::module_dedup_request,
+) -> Result<Option<Leader<'static, Call>>, c_int> {
+    loop {
+        let follower = match table.enter(Call::Request(name), me) {
+            Entry::Leader(leader) => return Ok(Some(leader)),
+            Entry::Follower(follower) => follower,
+            Entry::Behind(_) | Entry::Alone => return Ok(None),
+        };
+        // SAFETY: `request` is valid.
+        unsafe { bindings::module_dedup_trace_request(request) };
+        if !request.wait {
+            trace::join(&follower);
+            trace::done(follower.flight(), 0, 0, 0);
+            follower.join_only();
+            return Err(0);
+        }
+        // A loader has no helper above it, but whoever follows it.
+        let depends = dependable().or_else(|| table.knows(me).then_some(me));
+        match follow(follower, depends).ended {
+            Ok(Ended::Result(result)) => return Err(result),
+            Ok(Ended::Retry) => (),
+            Ok(Ended::TooLong) => return Ok(None),
+            Err(e) => return Err(e.to_errno()),
+        }
+    }
+}
+
+/// Returns an [`Asking`], or null if there is no memory: then the request is made all the same.
+fn ask(
+    table: &'static Table<Call>,
+    name: Name,
+    me: TaskId,
+    leader: Option<Leader<'static, Call>>,
+    wait: bool,
+) -> *mut c_void {
+    match &leader {
+        Some(leader) => trace::lead(leader.flight(), 0),
+        None => REQUESTS_ALONE.add(1, Relaxed),
+    }
+    let request = if wait {
+        table.request(me, dependable().is_some(), name).ok()
+    } else {
+        None
+    };
+    if let (Some(leader), Some(request)) = (&leader, &request) {
+        leader.set_request(request);
+    }
+    let asking = Asking {
+        leader,
+        wait,
+        request,
+    };
+    KBox::new(asking, GFP_KERNEL).map_or(ptr::null_mut(), |asking| {
+        KBox::into_raw(asking).cast::<c_void>()
     })
 }
 
-/// Returns the number of a request, for `module_dedup_set_helper()`.
+/// Returns the number of a request, for `module_dedup_set_helper()`, or 0 if nobody waits for it.
 ///
 /// # Safety
 ///
-/// `request` must come from `module_dedup_request_new()`.
+/// `asking` must come from `module_dedup_enter_request()`.
 #[export]
-unsafe extern "C" fn module_dedup_request_serial(request: *const c_void) -> c_ulong {
+unsafe extern "C" fn module_dedup_request_serial(asking: *const c_void) -> c_ulong {
     // SAFETY: By the safety requirements.
-    unsafe { &*request.cast::<Request<'static, Call>>() }.serial()
+    let asking = unsafe { &*asking.cast::<Asking>() };
+    asking.request.as_ref().map_or(0, Request::serial)
 }
 
-/// Notes that a request is over, or not waited for any more.
+/// Notes that a request is over, or not waited for any more, and gives the result to those who
+/// have joined it.
 ///
 /// Does not sleep, takes the table lock.
 ///
 /// # Safety
 ///
-/// `request` must come from `module_dedup_request_new()`, in the current task, and is not to be
+/// `asking` must come from `module_dedup_enter_request()`, in the current task, and is not to be
 /// used again.
 #[export]
-unsafe extern "C" fn module_dedup_request_drop(request: *mut c_void) {
+unsafe extern "C" fn module_dedup_end_request(asking: *mut c_void, result: c_int) {
     // SAFETY: By the safety requirements this is ours, and comes from a box.
-    drop(unsafe { KBox::from_raw(request.cast::<Request<'static, Call>>()) });
+    let asking = unsafe { KBox::from_raw(asking.cast::<Asking>()) };
+    let Asking {
+        leader,
+        wait,
+        request,
+    } = KBox::into_inner(asking);
+    drop(request);
+    if let Some(leader) = leader {
+        // SAFETY: FFI call without requirements.
+        let private = !wait || unsafe { bindings::module_dedup_is_private(result) };
+        done(leader, result, !private);
+    }
 }
 
 /// Notes that the current task is the helper of a request, which may be over.
@@ -592,6 +878,51 @@ unsafe extern "C" fn module_dedup_set_helper(request: c_ulong) {
     if let Some(table) = TABLE.as_ref() {
         table.set_helper(request, current_id());
     }
+}
+
+/// Prints what is in flight, for debugfs.
+///
+/// Returns 0 or `-ENOMEM`. May sleep, takes the table lock once.
+///
+/// # Safety
+///
+/// `m` must be valid, and nobody else must use it.
+#[export]
+unsafe extern "C" fn module_dedup_show(m: *mut bindings::seq_file, _unused: *mut c_void) -> c_int {
+    // SAFETY: By the safety requirements.
+    let m = unsafe { SeqFile::from_raw(m) };
+    seq_print!(m, "kind\tage_ms\tfollowers\tleader\tname\twaits_for\n");
+    let Some(table) = TABLE.as_ref() else {
+        return 0;
+    };
+    let snapshot = match table.snapshot() {
+        Ok(snapshot) => snapshot,
+        Err(e) => return e.to_errno(),
+    };
+    for seen in &snapshot.flights {
+        let flight = &seen.flight;
+        let kind = match flight.key().kind() {
+            Kind::Load => "load",
+            Kind::Request => "request",
+        };
+        seq_print!(
+            m,
+            "{}\t{}\t{}\t{}\t{}\t",
+            kind,
+            nanos(flight.age()) / 1_000_000,
+            seen.followers,
+            Comm(flight.leader()),
+            Name::of(flight)
+        );
+        match &seen.waits_for {
+            Some(step) => seq_print!(m, "{}\n", Shown(step)),
+            None => seq_print!(m, "-\n"),
+        }
+    }
+    if snapshot.more > 0 {
+        seq_print!(m, "and {} more\n", snapshot.more);
+    }
+    0
 }
 
 /// Reads the counters. Takes no lock.
@@ -614,7 +945,139 @@ unsafe extern "C" fn module_dedup_read_stats(stats: *mut bindings::module_dedup_
         bypassed: BYPASSED.load(Relaxed),
         died: DIED.load(Relaxed),
         refused: table.refused,
+        requests_led: table.requests_led,
+        requests_joined: table.requests_joined,
+        requests_alone: REQUESTS_ALONE.load(Relaxed),
+        waited_ns: WAITED.load(Relaxed),
+        longest_ns: LONGEST.load(Relaxed),
     };
     // SAFETY: By the safety requirements.
     unsafe { stats.write(read) };
+}
+
+/// The tracepoints, which cost nothing while they are off.
+///
+/// See [`include/trace/events/module_dedup.h`](srctree/include/trace/events/module_dedup.h).
+mod trace {
+    use super::{
+        Call,
+        Name, //
+    };
+    use core::{
+        marker::PhantomData,
+        ptr, //
+    };
+    use kernel::{
+        bindings,
+        module_dedup::{
+            Flight,
+            Follower,
+            TaskId, //
+        },
+        prelude::*,
+        tracepoint::declare_trace,
+    };
+
+    declare_trace! {
+        /// # Safety
+        ///
+        /// `seen` must be valid.
+        unsafe fn module_dedup_lead(seen: *const bindings::module_dedup_seen, waited: u64);
+
+        /// # Safety
+        ///
+        /// `seen` must be valid.
+        unsafe fn module_dedup_join(seen: *const bindings::module_dedup_seen, followers: c_uint);
+
+        /// # Safety
+        ///
+        /// `seen` must be valid.
+        unsafe fn module_dedup_done(
+            seen: *const bindings::module_dedup_seen,
+            result: c_int,
+            followers: c_uint,
+            waited: u64,
+        );
+
+        /// # Safety
+        ///
+        /// `seen` must be valid.
+        unsafe fn module_dedup_retry(seen: *const bindings::module_dedup_seen, waited: u64);
+
+        /// # Safety
+        ///
+        /// `seen` must be valid.
+        unsafe fn module_dedup_refuse(seen: *const bindings::module_dedup_seen);
+    }
+
+    /// What the tracepoints show of a flight or a load.
+    ///
+    /// # Invariants
+    ///
+    /// What `seen` refers to is borrowed for `'a`.
+    pub(super) struct Seen<'a> {
+        seen: bindings::module_dedup_seen,
+        _borrowed: PhantomData<&'a ()>,
+    }
+
+    impl<'a> Seen<'a> {
+        pub(super) fn flight(flight: &'a Flight<Call>) -> Self {
+            let (file, name) = match flight.key() {
+                Call::Load(load) => (load.file.as_ptr(), ptr::null()),
+                Call::Request(name) => (ptr::null_mut(), name.as_ptr()),
+            };
+            // INVARIANT: The flight, which is borrowed, has a reference to the file, or the name.
+            Self {
+                seen: bindings::module_dedup_seen {
+                    file,
+                    name,
+                    leader: flight.leader().pid,
+                    request: file.is_null(),
+                },
+                _borrowed: PhantomData,
+            }
+        }
+
+        pub(super) fn load(by: TaskId, name: &'a Name) -> Self {
+            // INVARIANT: There is no file, and the name is borrowed.
+            Self {
+                seen: bindings::module_dedup_seen {
+                    file: ptr::null_mut(),
+                    name: name.as_ptr(),
+                    leader: by.pid,
+                    request: false,
+                },
+                _borrowed: PhantomData,
+            }
+        }
+    }
+
+    pub(super) fn lead(flight: &Flight<Call>, waited: u64) {
+        let seen = Seen::flight(flight);
+        // SAFETY: By its invariant, `seen` is valid.
+        unsafe { module_dedup_lead(&seen.seen, waited) };
+    }
+
+    pub(super) fn join(follower: &Follower<'_, Call>) {
+        let seen = Seen::flight(follower.flight());
+        // SAFETY: By its invariant, `seen` is valid.
+        unsafe { module_dedup_join(&seen.seen, follower.followers()) };
+    }
+
+    pub(super) fn done(flight: &Flight<Call>, result: c_int, followers: c_uint, waited: u64) {
+        let seen = Seen::flight(flight);
+        // SAFETY: By its invariant, `seen` is valid.
+        unsafe { module_dedup_done(&seen.seen, result, followers, waited) };
+    }
+
+    pub(super) fn retry(flight: &Flight<Call>, waited: u64) {
+        let seen = Seen::flight(flight);
+        // SAFETY: By its invariant, `seen` is valid.
+        unsafe { module_dedup_retry(&seen.seen, waited) };
+    }
+
+    pub(super) fn refuse(seen: &Seen<'_>) {
+        // SAFETY: By its invariant, `seen` is valid.
+        unsafe { module_dedup_refuse(&seen.seen) };
+    }
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Module load de-duplication: what is better done in C. The parameter, the
- * description of a call that the Rust side (dedup.rs) works with, and the
- * text of the statistics.
+ * description of a call that the Rust side (dedup.rs) works with, the files in
+ * debugfs, and the tracepoints.
  */
 
 #include <linux/audit.h>
@@ -13,6 +13,7 @@
 #include <linux/init.h>
 #include <linux/jhash.h>
 #include <linux/limits.h>
+#include <linux/math64.h>
 #include <linux/module.h>
 #include <linux/moduleparam.h>
 #include <linux/pid_namespace.h>
@@ -26,11 +27,17 @@
 #include <linux/stat.h>
 #include <linux/string.h>
 #include <linux/sysfs.h>
+#include <linux/time64.h>
 #include <linux/umh.h>
+#include <trace/events/module.h>
 #include <uapi/linux/module.h>
 
 #include "internal.h"
 #include "dedup.h"
+
+#define CREATE_TRACE_POINTS
+#define CREATE_RUST_TRACE_POINTS
+#include <trace/events/module_dedup.h>
 
 /* Longer arguments than this are not compared: such a call goes alone. */
 #define MODULE_DEDUP_ARGS_MAX SZ_4K
@@ -285,21 +292,16 @@ static bool module_dedup_is_restart(int result)
 }
 
 /**
- * module_dedup_is_private() - whether a load ended because of who loaded
- * @call: the call of the current task
- * @result: what its load returned
+ * module_dedup_is_private() - whether a signal ended a load or a request
+ * @result: what it returned
  *
  * Such an end says nothing of the file, so nobody else may have it.
  *
- * Context: any, in the task that loaded.
- * Return: true if a signal ended the load, or the task was not allowed to read
- * the file.
+ * Context: any, in the task that loaded, or requested.
+ * Return: true if the current task has a signal that explains @result.
  */
-bool module_dedup_is_private(const struct module_dedup_call *call, int result)
+bool module_dedup_is_private(int result)
 {
-	if (call->denied)
-		return true;
-
 	if (result == -EINTR || module_dedup_is_restart(result))
 		return signal_pending(current);
 
@@ -467,6 +469,33 @@ int module_dedup_helper(struct subprocess_info *info, struct cred *new)
 	return 0;
 }
 
+/**
+ * module_dedup_request() - share the request of somebody else
+ * @request: the request, which user space may be asked for
+ *
+ * Context: process context, may sleep, killably, for 30 s at the most.
+ * Return: true if there is an answer. If not the caller has to get it, and then
+ * to call module_dedup_requested().
+ */
+bool module_dedup_request(struct module_dedup_request *request)
+{
+	if (READ_ONCE(module_dedup_mode) != MODULE_DEDUP_ON)
+		return false;
+
+	return module_dedup_enter_request(request);
+}
+
+/**
+ * module_dedup_trace_request() - show a request that joins another one
+ * @request: the request
+ *
+ * Context: any.
+ */
+void module_dedup_trace_request(const struct module_dedup_request *request)
+{
+	trace_module_request(request->name, request->wait, request->ip);
+}
+
 /* Returns -EDEADLK if the loader of a module waits for the current task. */
 static int module_dedup_may_wait(const char *name)
 {
@@ -522,6 +551,7 @@ bool module_dedup_wait_on(struct module_dedup_wait *wait)
  * @name: the name of the module
  *
  * Context: any.
+ * Return: true if its loader has died.
  */
 bool module_dedup_is_dead(const char *name)
 {
@@ -567,7 +597,9 @@ void module_dedup_show_stats(char *buf, size_t size, unsigned int *len)
 			  MODULE_DEDUP_LINE MODULE_DEDUP_LINE MODULE_DEDUP_LINE
 			  MODULE_DEDUP_LINE MODULE_DEDUP_LINE MODULE_DEDUP_LINE
 			  MODULE_DEDUP_LINE MODULE_DEDUP_LINE MODULE_DEDUP_LINE
-			  MODULE_DEDUP_LINE MODULE_DEDUP_LINE,
+			  MODULE_DEDUP_LINE MODULE_DEDUP_LINE MODULE_DEDUP_LINE
+			  MODULE_DEDUP_LINE MODULE_DEDUP_LINE MODULE_DEDUP_LINE
+			  MODULE_DEDUP_LINE,
 			  "Flights led", stats.led,
 			  "Calls joined", stats.joined,
 			  "Joined bytes saved", stats.joined_bytes,
@@ -578,10 +610,18 @@ void module_dedup_show_stats(char *buf, size_t size, unsigned int *len)
 			  "Late duplicates", stats.late,
 			  "Calls not joinable", stats.bypassed,
 			  "Leaders that died", stats.died,
-			  "Deadlocks refused", stats.refused);
+			  "Deadlocks refused", stats.refused,
+			  "Requests led", stats.requests_led,
+			  "Requests joined", stats.requests_joined,
+			  "Requests not joinable", stats.requests_alone,
+			  "Total time waited (us)", div_u64(stats.waited_ns, NSEC_PER_USEC),
+			  "Longest wait (us)", div_u64(stats.longest_ns, NSEC_PER_USEC));
 }
 
-#if defined(CONFIG_DEBUG_FS) && !defined(CONFIG_MODULE_STATS)
+#ifdef CONFIG_DEBUG_FS
+DEFINE_SHOW_ATTRIBUTE(module_dedup);
+
+#ifndef CONFIG_MODULE_STATS
 static int module_dedup_stats_show(struct seq_file *m, void *unused)
 {
 	char *buf __free(kfree) = kmalloc(MODULE_DEDUP_STATS_SIZE, GFP_KERNEL);
@@ -595,11 +635,16 @@ static int module_dedup_stats_show(struct seq_file *m, void *unused)
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(module_dedup_stats);
+#endif
 
 static int __init module_dedup_debugfs_init(void)
 {
+	debugfs_create_file("dedup", 0400, mod_debugfs_root, NULL,
+			    &module_dedup_fops);
+#ifndef CONFIG_MODULE_STATS
 	debugfs_create_file("dedup_stats", 0400, mod_debugfs_root, NULL,
 			    &module_dedup_stats_fops);
+#endif
 	return 0;
 }
 late_initcall(module_dedup_debugfs_init);

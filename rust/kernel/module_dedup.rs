@@ -28,6 +28,9 @@
 //! see [`Table::wait_for_load`] and [`Follower::wait`]. Such a circle is made by a load that asks
 //! user space for another one.
 //!
+//! A flight is for a load or for a request ([`Kind`]). They share the table, since a circle may run
+//! through both.
+//!
 //! The leader holds a guard. Whichever way the guard goes away, the flight is taken out of the
 //! table, by identity and not by key, and its followers are told what came of it.
 
@@ -57,15 +60,26 @@ use crate::{
         SpinLock,
         UniqueArc, //
     },
-    time::msecs_to_jiffies,
+    time::{
+        msecs_to_jiffies,
+        Delta,
+        Instant,
+        Jiffies,
+        Monotonic,
+        Msecs, //
+    },
 };
 use core::{
-    mem::MaybeUninit,
+    mem::{
+        replace,
+        MaybeUninit, //
+    },
     pin::Pin, //
 };
 
 mod chain;
 mod graph;
+mod snapshot;
 #[cfg(CONFIG_MODULE_DEDUP_KUNIT_TEST)]
 mod tests;
 
@@ -86,15 +100,38 @@ pub use graph::{
     Task,
     TaskId, //
 };
+pub use snapshot::{
+    Seen,
+    Snapshot, //
+};
 
-/// How often a task that waits looks whether it does so in vain, in ms.
-const RECHECK: u32 = 1000;
+/// How often a task that waits looks whether it does so in vain.
+const RECHECK: Msecs = 1_000;
+
+/// How long a wait is before people are told of it.
+const LONG: Msecs = 10_000;
+
+/// How long a request is waited for, by those who did not make it.
+const PATIENCE: Msecs = 30_000;
+
+/// What a flight is for, which decides how it is waited for, and how it is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The load of a file. Waits are interruptible, and have no end.
+    Load,
+    /// A request to user space. Waits are killable, and end after 30 s: what user space needs for
+    /// an answer is not known here, and may be the caller.
+    Request,
+}
 
 /// What a flight is for.
 ///
 /// The methods are called with the table lock held: they must be short and must not sleep, and
 /// [`Key::same_call`] should look at whatever is cheap to compare first.
 pub trait Key: Send + Sync {
+    /// What the flight is for.
+    fn kind(&self) -> Kind;
+
     /// A hash of the file. Keys of the same file have the same hash.
     fn hash(&self) -> usize;
 
@@ -123,6 +160,15 @@ pub trait Key: Send + Sync {
     /// Called without the table lock. `chain` takes it; its steps are to be collected before they
     /// are printed.
     fn refused(me: TaskId, chain: impl Iterator<Item = Step<Self>>)
+    where
+        Self: Sized;
+
+    /// Tells people that a caller has waited 10 s for a flight, the first step of `chain`, and that
+    /// so many are `waiting` for it, at the most.
+    ///
+    /// Called once for a flight, without the table lock. `chain` takes it; its steps are to be
+    /// collected before they are printed.
+    fn delayed(waiting: u32, chain: impl Iterator<Item = Step<Self>>)
     where
         Self: Sized;
 }
@@ -158,6 +204,8 @@ impl Outcome {
 pub struct Flight<K> {
     id: FlightId,
     key: K,
+    leader: TaskId,
+    since: Instant<Monotonic>,
     /// Gets one token for each waiter that is owed a wake-up.
     ended: Pin<KBox<Completion>>,
     /// An [`Outcome`]. Written once, under the table lock, before the flight leaves the table.
@@ -172,8 +220,32 @@ impl<K> Flight<K> {
         &self.key
     }
 
+    /// Who leads it, or will, when its turn comes.
+    pub fn leader(&self) -> TaskId {
+        self.leader
+    }
+
+    /// How long it has been in the table.
+    pub fn age(&self) -> Delta {
+        self.since.elapsed()
+    }
+
     fn outcome(&self) -> Outcome {
         Outcome::from_raw(self.outcome.load(Relaxed))
+    }
+}
+
+impl<K: Key> Flight<K> {
+    /// Sleeps until the flight has ended, as its kind allows, for `timeout` at the most.
+    fn sleep(&self, timeout: Option<Msecs>) -> Result {
+        let timeout = timeout.map_or(Jiffies::MAX, msecs_to_jiffies);
+        match self.key.kind() {
+            Kind::Load => self
+                .ended
+                .wait_for_completion_interruptible_timeout(timeout),
+            Kind::Request => self.ended.wait_for_completion_killable_timeout(timeout),
+        }
+        .map(drop)
     }
 }
 
@@ -186,8 +258,10 @@ struct Node<K> {
     behind: u32,
     /// Whether the flight takes no more followers.
     closed: bool,
-    /// The load, once it is under way.
-    load: Option<LoadId>,
+    /// Whether people were told that it takes long.
+    delayed: bool,
+    /// The load or the request, once it is under way.
+    work: Option<Target>,
 }
 
 /// What the table lock guards.
@@ -242,7 +316,12 @@ impl<K: Key> State<K> {
     /// Puts a new flight at the end of its chain.
     ///
     /// Gives everything back if there is no such chain, which cannot happen.
-    fn insert(&mut self, key: K, spare: Spare<K>) -> Result<Arc<Flight<K>>, (K, Spare<K>)> {
+    fn insert(
+        &mut self,
+        key: K,
+        leader: TaskId,
+        spare: Spare<K>,
+    ) -> Result<Arc<Flight<K>>, (K, Spare<K>)> {
         let serial = self.serial();
         let hash = key.hash();
         let Some(chain) = self.flights.get_mut(hash) else {
@@ -251,6 +330,8 @@ impl<K: Key> State<K> {
         let flight = Arc::from(spare.flight.write(Flight {
             id: FlightId { hash, serial },
             key,
+            leader,
+            since: spare.since,
             ended: spare.ended,
             outcome: Atomic::new(Outcome::Retry.to_raw()),
         }));
@@ -261,7 +342,8 @@ impl<K: Key> State<K> {
                 followers: 0,
                 behind: 0,
                 closed: false,
-                load: None,
+                delayed: false,
+                work: None,
             },
         );
         Ok(flight)
@@ -297,6 +379,7 @@ struct Spare<K> {
     flight: UniqueArc<MaybeUninit<Flight<K>>>,
     node: chain::Spare<Node<K>>,
     ended: Pin<KBox<Completion>>,
+    since: Instant<Monotonic>,
 }
 
 impl<K> Spare<K> {
@@ -305,6 +388,7 @@ impl<K> Spare<K> {
             flight: UniqueArc::new_uninit(GFP_KERNEL)?,
             node: chain::spare()?,
             ended: KBox::pin_init(Completion::new(), GFP_KERNEL)?,
+            since: Instant::now(),
         })
     }
 }
@@ -312,10 +396,14 @@ impl<K> Spare<K> {
 /// What happened since the table was made. All of it only grows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Flights that got under way.
+    /// Loads that got under way.
     pub led: u64,
-    /// Calls that returned the result of somebody else's flight.
+    /// Loads that returned the result of somebody else's flight.
     pub joined: u64,
+    /// Requests that got under way.
+    pub requests_led: u64,
+    /// Requests that returned the result of somebody else's flight.
+    pub requests_joined: u64,
     /// The largest number of followers that one flight ever had at the same time.
     pub most_followers: u64,
     /// Followers, and callers in line, that a signal ended.
@@ -332,6 +420,8 @@ pub struct Stats {
 struct Counters {
     led: Atomic<u64>,
     joined: Atomic<u64>,
+    requests_led: Atomic<u64>,
+    requests_joined: Atomic<u64>,
     /// Written under the table lock.
     most_followers: Atomic<u64>,
     interrupted: Atomic<u64>,
@@ -340,16 +430,49 @@ struct Counters {
     refused: Atomic<u64>,
 }
 
+impl Counters {
+    const fn new() -> Self {
+        Self {
+            led: Atomic::new(0),
+            joined: Atomic::new(0),
+            requests_led: Atomic::new(0),
+            requests_joined: Atomic::new(0),
+            most_followers: Atomic::new(0),
+            interrupted: Atomic::new(0),
+            behind: Atomic::new(0),
+            retried: Atomic::new(0),
+            refused: Atomic::new(0),
+        }
+    }
+
+    fn led(&self, kind: Kind) {
+        match kind {
+            Kind::Load => self.led.add(1, Relaxed),
+            Kind::Request => self.requests_led.add(1, Relaxed),
+        }
+    }
+
+    fn joined(&self, kind: Kind) {
+        match kind {
+            Kind::Load => self.joined.add(1, Relaxed),
+            Kind::Request => self.requests_joined.add(1, Relaxed),
+        }
+    }
+}
+
 /// The flights that are up.
 ///
 /// # Examples
 ///
 /// ```
-/// use kernel::module_dedup::{Entry, Key, Step, Table, TaskId};
+/// use kernel::module_dedup::{Entry, Key, Kind, Step, Table, TaskId};
 ///
 /// struct Name(&'static str);
 ///
 /// impl Key for Name {
+///     fn kind(&self) -> Kind {
+///         Kind::Load
+///     }
 ///     fn hash(&self) -> usize {
 ///         self.0.len()
 ///     }
@@ -366,14 +489,15 @@ struct Counters {
 ///         None
 ///     }
 ///     fn refused(_: TaskId, _: impl Iterator<Item = Step<Self>>) {}
+///     fn delayed(_: u32, _: impl Iterator<Item = Step<Self>>) {}
 /// }
 ///
 /// let table = Table::new()?;
-/// let Entry::Leader(leader) = table.enter(Name("ext4")) else {
+/// let Entry::Leader(leader) = table.enter(Name("ext4"), TaskId::default()) else {
 ///     return Err(EINVAL);
 /// };
 /// // Whoever enters with this name now is a follower, and will get -ENOENT.
-/// assert_eq!(leader.finish(-2), -2);
+/// assert_eq!(leader.finish(-2), 0);
 /// assert_eq!(table.stats().led, 1);
 /// # Ok::<(), Error>(())
 /// ```
@@ -404,25 +528,17 @@ impl<K: Key> Table<K> {
                 new_spinlock!(State::new()?, "module_dedup_table"),
                 GFP_KERNEL,
             )?,
-            counters: Counters {
-                led: Atomic::new(0),
-                joined: Atomic::new(0),
-                most_followers: Atomic::new(0),
-                interrupted: Atomic::new(0),
-                behind: Atomic::new(0),
-                retried: Atomic::new(0),
-                refused: Atomic::new(0),
-            },
+            counters: Counters::new(),
         })
     }
 
-    /// Joins the flight for `key`, or starts one.
+    /// Joins the flight for `key`, or starts one, with `me` as its leader.
     ///
     /// May sleep, to allocate; it does not wait for any flight. Takes the table lock.
-    pub fn enter(&self, key: K) -> Entry<'_, K> {
+    pub fn enter(&self, key: K, me: TaskId) -> Entry<'_, K> {
         // A follower, and most callers in a storm are that, needs no memory at all.
-        if let Some(flight) = self.follow(&key) {
-            return self.follower(flight, key);
+        if let Some(joined) = self.follow(&key) {
+            return self.follower(joined, key);
         }
         let Ok(spare) = Spare::new() else {
             return Entry::Alone;
@@ -430,12 +546,13 @@ impl<K: Key> Table<K> {
 
         // Somebody else may have started the flight in the meantime.
         let mut state = self.state.lock();
-        if let Some(flight) = self.follow_locked(&mut state, &key) {
+        if let Some(joined) = self.follow_locked(&mut state, &key) {
             drop(state);
-            return self.follower(flight, key);
+            return self.follower(joined, key);
         }
         let in_line = state.has_file(&key);
-        let inserted = state.insert(key, spare);
+        let kind = key.kind();
+        let inserted = state.insert(key, me, spare);
         drop(state);
 
         let Ok(flight) = inserted else {
@@ -444,13 +561,13 @@ impl<K: Key> Table<K> {
         let leader = Leader {
             table: self,
             flight,
-            outcome: Outcome::Retry,
+            ended: false,
         };
         if in_line {
             self.counters.behind.add(1, Relaxed);
             Entry::Behind(Behind { leader })
         } else {
-            self.counters.led.add(1, Relaxed);
+            self.counters.led(kind);
             Entry::Leader(leader)
         }
     }
@@ -473,6 +590,8 @@ impl<K: Key> Table<K> {
         Stats {
             led: self.counters.led.load(Relaxed),
             joined: self.counters.joined.load(Relaxed),
+            requests_led: self.counters.requests_led.load(Relaxed),
+            requests_joined: self.counters.requests_joined.load(Relaxed),
             most_followers: self.counters.most_followers.load(Relaxed),
             interrupted: self.counters.interrupted.load(Relaxed),
             behind: self.counters.behind.load(Relaxed),
@@ -481,11 +600,12 @@ impl<K: Key> Table<K> {
         }
     }
 
-    fn follow(&self, key: &K) -> Option<Arc<Flight<K>>> {
+    fn follow(&self, key: &K) -> Option<(Arc<Flight<K>>, u32)> {
         self.follow_locked(&mut self.state.lock(), key)
     }
 
-    fn follow_locked(&self, state: &mut State<K>, key: &K) -> Option<Arc<Flight<K>>> {
+    /// Returns the flight, and how many followers it has now.
+    fn follow_locked(&self, state: &mut State<K>, key: &K) -> Option<(Arc<Flight<K>>, u32)> {
         let node = state
             .flights
             .get_mut(key.hash())?
@@ -495,13 +615,14 @@ impl<K: Key> Table<K> {
         if followers > self.counters.most_followers.load(Relaxed) {
             self.counters.most_followers.store(followers, Relaxed);
         }
-        Some(node.flight.clone())
+        Some((node.flight.clone(), node.followers))
     }
 
-    fn follower(&self, flight: Arc<Flight<K>>, key: K) -> Entry<'_, K> {
+    fn follower(&self, (flight, followers): (Arc<Flight<K>>, u32), key: K) -> Entry<'_, K> {
         Entry::Follower(Follower {
             table: self,
             flight,
+            followers,
             key,
         })
     }
@@ -516,7 +637,8 @@ impl<K: Key> Table<K> {
         true
     }
 
-    fn end(&self, flight: &Flight<K>, outcome: Outcome) {
+    /// Ends a flight. Returns how many followers it had.
+    fn end(&self, flight: &Flight<K>, outcome: Outcome) -> u32 {
         let mut state = self.state.lock();
         let removed = state.remove(flight.id);
         if removed.is_some() {
@@ -525,12 +647,14 @@ impl<K: Key> Table<K> {
         drop(state);
 
         // One at a time: `complete_all()` would wake everybody with interrupts off.
-        if let Some(item) = removed {
-            let node = &item.value;
-            for _ in 0..node.followers.saturating_add(node.behind) {
-                flight.ended.complete();
-            }
+        let Some(item) = removed else {
+            return 0;
+        };
+        let node = &item.value;
+        for _ in 0..node.followers.saturating_add(node.behind) {
+            flight.ended.complete();
         }
+        node.followers
     }
 }
 
@@ -542,12 +666,12 @@ impl<K: Key> Table<K> {
 pub struct Leader<'t, K: Key> {
     table: &'t Table<K>,
     flight: Arc<Flight<K>>,
-    outcome: Outcome,
+    ended: bool,
 }
 
 impl<K: Key> Leader<'_, K> {
-    /// The flight, for [`Table::close`].
-    pub fn flight(&self) -> &Flight<K> {
+    /// The flight.
+    pub fn flight(&self) -> &Arc<Flight<K>> {
         &self.flight
     }
 
@@ -555,42 +679,77 @@ impl<K: Key> Leader<'_, K> {
     ///
     /// Takes the table lock.
     pub fn followers(&self) -> u32 {
-        let state = self.table.state.lock();
-        state
-            .flight(self.flight.id)
-            .map_or(0, |node| node.followers)
+        self.table.followers(&self.flight)
     }
 
     /// Tells who waits for the flight that it waits for this load.
     ///
     /// Does not sleep. Takes the table lock.
     pub fn set_load(&self, load: LoadId) {
+        self.set_work(Target::Load(load));
+    }
+
+    /// Tells who waits for the flight that it waits for this request.
+    ///
+    /// Does not sleep. Takes the table lock.
+    pub fn set_request(&self, request: &Request<'_, K>) {
+        self.set_work(Target::Request(request.serial()));
+    }
+
+    fn set_work(&self, work: Target) {
         if let Some(node) = self.table.state.lock().flight_mut(self.flight.id) {
-            node.load = Some(load);
+            node.work = Some(work);
         }
     }
 
-    /// Ends the flight. All followers get `result`, and so does the caller.
+    /// Ends the flight. All followers get `result`.
     ///
-    /// Does not sleep, but wakes all followers. Takes the table lock.
-    pub fn finish(mut self, result: i32) -> i32 {
-        self.outcome = Outcome::Shared(result);
-        result
+    /// Returns how many these are. Does not sleep, but wakes them all. Takes the table lock.
+    pub fn finish(mut self, result: i32) -> u32 {
+        self.end(Outcome::Shared(result))
+    }
+
+    /// Ends the flight without a result. All followers have to try again.
+    ///
+    /// Returns how many these are. Does not sleep, but wakes them all. Takes the table lock.
+    pub fn give_up(mut self) -> u32 {
+        self.end(Outcome::Retry)
+    }
+
+    fn end(&mut self, outcome: Outcome) -> u32 {
+        if replace(&mut self.ended, true) {
+            return 0;
+        }
+        self.table.end(&self.flight, outcome)
     }
 }
 
 impl<K: Key> Drop for Leader<'_, K> {
     fn drop(&mut self) {
-        self.table.end(&self.flight, self.outcome);
+        self.end(Outcome::Retry);
     }
 }
 
 /// How the wait of a [`Follower`] ended.
-pub enum Ended<K> {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
     /// With the result of the flight.
     Result(i32),
     /// The flight had no result to share: enter the table again.
-    Retry(K),
+    Retry,
+    /// The flight was for a request, and took too long: go without the table.
+    TooLong,
+}
+
+/// What a [`Follower`] is after its wait.
+pub struct Waited<K> {
+    /// The flight that it waited for.
+    pub flight: Arc<Flight<K>>,
+    /// What it asked for, to ask again.
+    pub key: K,
+    /// `ERESTARTSYS` if a signal came before the result, `EDEADLK` if the flight waits for the
+    /// follower.
+    pub ended: Result<Ended>,
 }
 
 /// A call that has joined a flight, and is about to wait for it.
@@ -598,34 +757,65 @@ pub enum Ended<K> {
 pub struct Follower<'t, K: Key> {
     table: &'t Table<K>,
     flight: Arc<Flight<K>>,
+    followers: u32,
     key: K,
 }
 
 impl<K: Key> Follower<'_, K> {
+    /// The flight.
+    pub fn flight(&self) -> &Flight<K> {
+        &self.flight
+    }
+
+    /// How many followers the flight had when this one joined.
+    pub fn followers(&self) -> u32 {
+        self.followers
+    }
+
+    /// Joins without a wait, and without a result.
+    ///
+    /// Does not sleep. Takes the table lock.
+    pub fn join_only(self) {
+        self.table.leave(&self.flight);
+        self.table.counters.joined(self.key.kind());
+    }
+
     /// Waits for the end of the flight.
     ///
-    /// The caller names itself as `me` if others may wait for it. Sleeps interruptibly. Fails with
-    /// `ERESTARTSYS` if a signal came before the result, and with `EDEADLK` if the flight waits for
-    /// `me`.
-    pub fn wait(self, me: Option<TaskId>) -> Result<Ended<K>> {
+    /// The caller names itself as `me` if others may wait for it. Sleeps as [`Kind`] says.
+    pub fn wait(self, me: Option<TaskId>) -> Waited<K> {
+        let ended = self.wait_for_end(me);
+        Waited {
+            flight: self.flight,
+            key: self.key,
+            ended,
+        }
+    }
+
+    fn wait_for_end(&self, me: Option<TaskId>) -> Result<Ended> {
+        let kind = self.key.kind();
+        let counters = &self.table.counters;
         let waited = self.table.wait_for_end(&self.flight, me);
         let left = waited.is_err() && self.table.leave(&self.flight);
 
         match self.flight.outcome() {
             // Nobody else has been told of a result that is there, so it wins over the signal.
             Outcome::Shared(result) if !left => {
-                self.table.counters.joined.add(1, Relaxed);
+                counters.joined(kind);
                 Ok(Ended::Result(result))
             }
             _ if left && waited == Err(EDEADLK) => Err(EDEADLK),
+            _ if left && waited == Err(ETIMEDOUT) => Ok(Ended::TooLong),
             // A task that is about to handle a signal must not take up a load.
-            _ if waited == Err(ERESTARTSYS) || current!().signal_pending() => {
-                self.table.counters.interrupted.add(1, Relaxed);
+            _ if waited == Err(ERESTARTSYS)
+                || (kind == Kind::Load && current!().signal_pending()) =>
+            {
+                counters.interrupted.add(1, Relaxed);
                 Err(ERESTARTSYS)
             }
             _ => {
-                self.table.counters.retried.add(1, Relaxed);
-                Ok(Ended::Retry(self.key))
+                counters.retried.add(1, Relaxed);
+                Ok(Ended::Retry)
             }
         }
     }
@@ -656,8 +846,13 @@ impl<'t, K: Key> Behind<'t, K> {
                 return Err(e);
             }
         }
-        leader.table.counters.led.add(1, Relaxed);
+        leader.table.counters.led(leader.flight.key.kind());
         Ok(leader)
+    }
+
+    /// The flight of the call itself.
+    pub fn flight(&self) -> &Flight<K> {
+        &self.leader.flight
     }
 
     /// How many followers wait for this flight now.
@@ -669,27 +864,64 @@ impl<'t, K: Key> Behind<'t, K> {
 }
 
 impl<K: Key> Table<K> {
+    fn followers(&self, flight: &Flight<K>) -> u32 {
+        let state = self.state.lock();
+        state.flight(flight.id).map_or(0, |node| node.followers)
+    }
+
     fn get_behind(&self, flight: &Flight<K>) -> Option<Arc<Flight<K>>> {
         self.state.lock().get_behind(flight)
     }
 
-    /// Waits until `flight` has ended, or fails as [`Follower::wait`] does.
+    /// Waits until `flight` has ended, or fails as [`Follower::wait`] does, or with `ETIMEDOUT`.
     fn wait_for_end(&self, flight: &Flight<K>, me: Option<TaskId>) -> Result {
-        let Some(me) = me else {
-            return flight.ended.wait_for_completion_interruptible();
-        };
         let mut task = None;
-        loop {
-            // Without memory others cannot see this wait, but it still sees them.
-            task = task.or_else(|| self.task(me).ok());
-            self.wait_for(me, Target::Flight(flight.id))?;
-            let waited = flight
-                .ended
-                .wait_for_completion_interruptible_timeout(msecs_to_jiffies(RECHECK));
-            match waited {
-                Err(ETIMEDOUT) => (),
-                other => return other.map(drop),
+        let mut slept: Msecs = 0;
+        let ended = loop {
+            if let Some(me) = me {
+                // Without memory others cannot see this wait, but it still sees them.
+                task = task.or_else(|| self.take_part(me));
+                if let Err(e) = self.wait_for(me, Target::Flight(flight.id)) {
+                    break Err(e);
+                }
             }
+            let until = match flight.key.kind() {
+                _ if slept < LONG => Some(LONG),
+                Kind::Load => None,
+                Kind::Request => Some(PATIENCE),
+            };
+            let rest = until.map(|until| until.saturating_sub(slept));
+            let slice = if me.is_some() { Some(RECHECK) } else { rest };
+            let ended = flight.sleep(slice);
+            if ended != Err(ETIMEDOUT) {
+                break ended;
+            }
+            let before = slept;
+            slept = slept.saturating_add(slice.unwrap_or(0));
+            if before < LONG && slept >= LONG {
+                self.tell_delay(flight);
+            }
+            if flight.key.kind() == Kind::Request && slept >= PATIENCE {
+                break ended;
+            }
+        };
+        if let Some(me) = me {
+            self.waited(me);
+        }
+        ended
+    }
+
+    /// Tells people that a flight takes long, unless that was done.
+    fn tell_delay(&self, flight: &Flight<K>) {
+        let mut state = self.state.lock();
+        let Some(node) = state.flight_mut(flight.id) else {
+            return;
+        };
+        let waiting = node.followers.saturating_add(node.behind);
+        let told = replace(&mut node.delayed, true);
+        drop(state);
+        if !told {
+            K::delayed(waiting, self.chain(None, Target::Flight(flight.id)));
         }
     }
 }

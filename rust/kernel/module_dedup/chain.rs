@@ -110,4 +110,9 @@ impl<T> Buckets<T> {
     pub(super) fn get_mut(&mut self, hash: usize) -> Option<&mut Chain<T>> {
         self.chains.get_mut(hash % BUCKETS)
     }
+
+    /// Everything in all chains.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.chains.iter().flat_map(Chain::iter)
+    }
 }

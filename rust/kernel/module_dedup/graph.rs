@@ -148,17 +148,14 @@ impl<K: Key> State<K> {
         Some(match target {
             Target::Flight(id) => {
                 let first = self.first_for(id)?;
-                if first.flight.id == id {
-                    Hop {
-                        doer: None,
-                        next: Some(Target::Load(first.load?)),
-                    }
-                } else {
-                    // All in line wait for the one that is under way, if not directly.
-                    Hop {
-                        doer: None,
-                        next: Some(Target::Flight(first.flight.id)),
-                    }
+                Hop {
+                    doer: None,
+                    next: if first.flight.id == id {
+                        first.work
+                    } else {
+                        // All in line wait for the one that is under way, if not directly.
+                        Some(Target::Flight(first.flight.id))
+                    },
                 }
             }
             Target::Load(id) => Hop {
@@ -177,6 +174,18 @@ impl<K: Key> State<K> {
     }
 
     /// Whether `me`, if it waited for `target`, would wait for itself.
+    /// What a flight waits for, if that is known to be anything.
+    pub(super) fn waits_for(&self, id: FlightId) -> Option<Target> {
+        let first = self.first_for(id)?;
+        if first.flight.id != id {
+            return Some(Target::Flight(first.flight.id));
+        }
+        match first.work? {
+            Target::Load(load) => self.graph.load(load)?.waits_for,
+            work => Some(work),
+        }
+    }
+
     fn closes_circle(&self, me: TaskId, target: Target) -> bool {
         let mut next = Some(target);
         for _ in 0..MAX_STEPS {
@@ -192,13 +201,18 @@ impl<K: Key> State<K> {
         false
     }
 
-    fn step(&self, target: Target) -> Option<Step<K>> {
+    /// A step for people, who are told what a helper loads if `stands_in` says who does that.
+    pub(super) fn step(
+        &self,
+        target: Target,
+        stands_in: impl Fn(TaskId) -> Option<TaskId>,
+    ) -> Option<Step<K>> {
         Some(match target {
             Target::Flight(id) => Step::Flight(self.flight(id)?.flight.clone()),
             Target::Load(id) => Step::Load(id.task, self.graph.load(id)?.label),
             Target::Request(serial) => {
                 let node = self.graph.request(serial)?;
-                let doer = node.helper.and_then(K::stands_in);
+                let doer = node.helper.and_then(stands_in);
                 Step::Request {
                     label: node.label,
                     helper: node.helper,
@@ -249,6 +263,21 @@ impl<K: Key> Table<K> {
         Ok(Task { table: self, id })
     }
 
+    /// Puts a task into the wait graph, unless it is there, or there is no memory.
+    pub(super) fn take_part(&self, task: TaskId) -> Option<Task<'_, K>> {
+        if self.knows(task) {
+            return None;
+        }
+        self.task(task).ok()
+    }
+
+    /// Whether a task is in the wait graph.
+    ///
+    /// Takes the table lock.
+    pub fn knows(&self, task: TaskId) -> bool {
+        self.state.lock().graph.task(task).is_some()
+    }
+
     /// Puts a request into the wait graph, for which `me` is going to wait.
     ///
     /// A `me` that was not in the graph, and on which nobody `depends`, stays out of it.
@@ -256,12 +285,7 @@ impl<K: Key> Table<K> {
     /// May sleep, takes the table lock. Fails with `ENOMEM`.
     pub fn request(&self, me: TaskId, depends: bool, label: K::Label) -> Result<Request<'_, K>> {
         let spare = chain::spare()?;
-        let known = self.state.lock().graph.task(me).is_some();
-        let task = if depends && !known {
-            self.task(me).ok()
-        } else {
-            None
-        };
+        let task = if depends { self.take_part(me) } else { None };
 
         let mut state = self.state.lock();
         let serial = state.serial();
@@ -329,23 +353,29 @@ impl<K: Key> Table<K> {
 
         if refused {
             self.counters.refused.add(1, Relaxed);
-            K::refused(me, self.chain(me, target));
+            K::refused(me, self.chain(Some(me), target));
             return Err(EDEADLK);
         }
         Ok(())
     }
 
-    /// The chain of waits from `target` to `me`. Nothing in it moves: it is a circle.
-    fn chain(&self, me: TaskId, target: Target) -> impl Iterator<Item = Step<K>> + '_ {
+    /// The chain of waits from `target` on, and to `me` if it is a circle.
+    ///
+    /// Each step is looked up for itself; a circle does not move.
+    pub(super) fn chain(
+        &self,
+        me: Option<TaskId>,
+        target: Target,
+    ) -> impl Iterator<Item = Step<K>> + '_ {
         let mut next = Some(target);
         iter::from_fn(move || {
             let target = next.take()?;
             let state = self.state.lock();
             let hop = state.hop(target);
-            if hop.doer != Some(me) {
+            if hop.doer.is_none() || hop.doer != me {
                 next = hop.next;
             }
-            state.step(target)
+            state.step(target, K::stands_in)
         })
         .take(MAX_STEPS)
     }

@@ -13,8 +13,10 @@ use super::{
     Entry,
     Follower,
     Key,
+    Kind,
     Leader,
     Request,
+    Seen,
     Step,
     Table,
     Task,
@@ -46,7 +48,18 @@ struct TestKey {
     call: u32,
 }
 
+/// The first of the files that are requests.
+const REQUEST: u32 = 100;
+
 impl Key for TestKey {
+    fn kind(&self) -> Kind {
+        if self.file < REQUEST {
+            Kind::Load
+        } else {
+            Kind::Request
+        }
+    }
+
     fn hash(&self) -> usize {
         self.bucket
     }
@@ -69,7 +82,12 @@ impl Key for TestKey {
     fn refused(_: TaskId, chain: impl Iterator<Item = Step<Self>>) {
         CIRCLE.store(chain.count() as u32, Relaxed);
     }
+
+    fn delayed(_: u32, _: impl Iterator<Item = Step<Self>>) {}
 }
+
+/// Whoever calls, where that does not matter.
+const ANYBODY: TaskId = task(1);
 
 /// A helper that goes on.
 const BUSY: TaskId = task(99);
@@ -108,30 +126,31 @@ fn key(file: u32, call: u32) -> TestKey {
 }
 
 fn leader(table: &Table<TestKey>, key: TestKey) -> Result<Leader<'_, TestKey>> {
-    match table.enter(key) {
+    match table.enter(key, ANYBODY) {
         Entry::Leader(leader) => Ok(leader),
         _ => Err(EINVAL),
     }
 }
 
 fn follower(table: &Table<TestKey>, key: TestKey) -> Result<Follower<'_, TestKey>> {
-    match table.enter(key) {
+    match table.enter(key, ANYBODY) {
         Entry::Follower(follower) => Ok(follower),
         _ => Err(EINVAL),
     }
 }
 
 fn behind(table: &Table<TestKey>, key: TestKey) -> Result<Behind<'_, TestKey>> {
-    match table.enter(key) {
+    match table.enter(key, ANYBODY) {
         Entry::Behind(behind) => Ok(behind),
         _ => Err(EINVAL),
     }
 }
 
 fn result_of(follower: Follower<'_, TestKey>) -> Result<i32> {
-    match follower.wait(None)? {
+    match follower.wait(None).ended? {
         Ended::Result(result) => Ok(result),
-        Ended::Retry(_) => Err(EAGAIN),
+        Ended::Retry => Err(EAGAIN),
+        Ended::TooLong => Err(ETIMEDOUT),
     }
 }
 
@@ -208,21 +227,26 @@ impl Shared {
         self.loads[file].add(1, Relaxed);
         fsleep(Delta::from_micros(50));
         self.running[file].fetch_sub(1, Full);
-        leader.finish(result)
+        leader.finish(result);
+        result
     }
 
     /// What a caller does. A load of its own would end with `result`.
     fn call(&self, mut key: TestKey, result: i32) -> Result<i32> {
         let file = key.file;
         loop {
-            match self.table.enter(key) {
+            match self.table.enter(key, ANYBODY) {
                 Entry::Alone => return Err(ENOMEM),
                 Entry::Leader(leader) => return Ok(self.load(leader, file, result)),
                 Entry::Behind(behind) => return Ok(self.load(behind.wait(None)?, file, result)),
-                Entry::Follower(follower) => match follower.wait(None)? {
-                    Ended::Result(result) => return Ok(result),
-                    Ended::Retry(again) => key = again,
-                },
+                Entry::Follower(follower) => {
+                    let waited = follower.wait(None);
+                    match waited.ended? {
+                        Ended::Result(result) => return Ok(result),
+                        Ended::Retry => key = waited.key,
+                        Ended::TooLong => return Err(ETIMEDOUT),
+                    }
+                }
             }
         }
     }
@@ -263,7 +287,7 @@ mod suite {
     fn leader_without_followers() -> Result {
         let table = Table::new()?;
         for result in [0, -5, i32::MIN] {
-            assert_eq!(leader(&table, key(1, 1))?.finish(result), result);
+            assert_eq!(leader(&table, key(1, 1))?.finish(result), 0);
         }
         let stats = table.stats();
         assert_eq!((stats.led, stats.joined, stats.behind), (3, 0, 0));
@@ -277,7 +301,7 @@ mod suite {
         Shared::spawn(&shared, 8, 1, key(1, 1), 77, result)?;
         wait_until(|| flight.followers() == 8)?;
         assert_eq!(shared.over.load(Relaxed), 0);
-        flight.finish(result);
+        assert_eq!(flight.finish(result), 8);
 
         shared.wait_over(8)?;
         assert_eq!(shared.good.load(Relaxed), 8);
@@ -403,10 +427,9 @@ mod suite {
             assert!(second.wait(None).is_err());
         }
         // Its follower asks again, and is now the last in line.
-        let Ok(Ended::Retry(again)) = of_second.wait(None) else {
-            return Err(EINVAL);
-        };
-        let fourth = behind(&table, again)?;
+        let waited = of_second.wait(None);
+        assert_eq!(waited.ended, Ok(Ended::Retry));
+        let fourth = behind(&table, waited.key)?;
 
         first.finish(0);
         third.wait(None)?.finish(0);
@@ -530,14 +553,14 @@ mod suite {
         let _request = requesting(&table, task(1), task(2))?;
 
         let helper = follower(&table, key(1, 1))?;
-        assert_eq!(helper.wait(Some(task(2))).err(), Some(EDEADLK));
+        assert_eq!(helper.wait(Some(task(2))).ended, Err(EDEADLK));
         assert_eq!(CIRCLE.load(Relaxed), 3);
         assert_eq!(flight.followers(), 0);
 
         // With other arguments it is in line, and does not stay there.
         let in_line = behind(&table, key(1, 2))?;
         assert_eq!(in_line.wait(Some(task(2))).err(), Some(EDEADLK));
-        assert!(matches!(table.enter(key(1, 2)), Entry::Behind(_)));
+        assert!(matches!(table.enter(key(1, 2), ANYBODY), Entry::Behind(_)));
 
         // It is not the load that was refused.
         assert!(!load.was_refused());
@@ -572,7 +595,7 @@ mod suite {
         let _asks = requesting(&table, task(3), task(4))?;
 
         let helper = follower(&table, key(1, 1))?;
-        assert_eq!(helper.wait(Some(task(4))).err(), Some(EDEADLK));
+        assert_eq!(helper.wait(Some(task(4))).ended, Err(EDEADLK));
         assert_eq!(CIRCLE.load(Relaxed), 5);
         Ok(())
     }
@@ -590,7 +613,7 @@ mod suite {
         let _in_line = behind(&table, key(2, 2))?;
 
         let helper = follower(&table, key(2, 2))?;
-        assert_eq!(helper.wait(Some(task(3))).err(), Some(EDEADLK));
+        assert_eq!(helper.wait(Some(task(3))).ended, Err(EDEADLK));
         table.waited(task(4));
         assert_eq!(table.stats().refused, 1);
         Ok(())
@@ -623,7 +646,7 @@ mod suite {
 
         let waits = follower(&table, key(1, 1))?;
         flight.finish(5);
-        assert!(matches!(waits.wait(Some(task(2))), Ok(Ended::Result(5))));
+        assert_eq!(waits.wait(Some(task(2))).ended, Ok(Ended::Result(5)));
         assert_eq!(table.stats().refused, 0);
         Ok(())
     }
@@ -697,7 +720,7 @@ mod suite {
         let this = shared.clone();
         workqueue::system_unbound().try_spawn(GFP_KERNEL, move || {
             let waited = follower(&this.table, key(1, 1)).map(|it| it.wait(Some(task(2))));
-            if matches!(waited, Ok(Err(EDEADLK))) {
+            if waited.is_ok_and(|waited| waited.ended == Err(EDEADLK)) {
                 this.good.add(1, Relaxed);
             }
             this.over.add(1, Relaxed);
@@ -708,6 +731,173 @@ mod suite {
         shared.table.set_helper(asks.serial(), task(2));
         shared.wait_over(1)?;
         assert_eq!(shared.good.load(Relaxed), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn requests_are_counted_apart() -> Result {
+        let table = Table::new()?;
+        let load = leader(&table, key(1, 1))?;
+        let request = leader(&table, key(REQUEST, 1))?;
+        let served = follower(&table, key(REQUEST, 1))?;
+        assert_eq!(request.finish(256), 1);
+        assert_eq!(result_of(served)?, 256);
+        drop(load);
+        let stats = table.stats();
+        assert_eq!((stats.led, stats.joined), (1, 0));
+        assert_eq!((stats.requests_led, stats.requests_joined), (1, 1));
+        Ok(())
+    }
+
+    /// Only a fatal signal ends the wait for a request.
+    #[test]
+    fn requests_are_not_interrupted() -> Result {
+        let shared = Shared::new()?;
+        let flight = leader(&shared.table, key(REQUEST, 1))?;
+        let this = shared.clone();
+        workqueue::system_unbound().try_spawn(GFP_KERNEL, move || {
+            let _signal = PendingSignal::new();
+            if this.call(key(REQUEST, 1), 77) == Ok(5) {
+                this.good.add(1, Relaxed);
+            }
+            this.over.add(1, Relaxed);
+        })?;
+        wait_until(|| flight.followers() == 1)?;
+        flight.finish(5);
+        shared.wait_over(1)?;
+        assert_eq!(shared.good.load(Relaxed), 1);
+        assert_eq!(shared.table.stats().interrupted, 0);
+        Ok(())
+    }
+
+    #[test]
+    fn join_without_a_wait() -> Result {
+        let table = Table::new()?;
+        let flight = leader(&table, key(REQUEST, 1))?;
+        follower(&table, key(REQUEST, 1))?.join_only();
+        assert_eq!(flight.followers(), 0);
+        assert_eq!(flight.give_up(), 0);
+        assert_eq!(table.stats().requests_joined, 1);
+        Ok(())
+    }
+
+    /// The helper of a request makes the same request.
+    #[test]
+    fn circle_of_one_request() -> Result {
+        let table = Table::new()?;
+        let flight = leader(&table, key(REQUEST, 1))?;
+        let request = requesting(&table, task(1), task(2))?;
+        flight.set_request(&request);
+        let helper = follower(&table, key(REQUEST, 1))?;
+        assert_eq!(helper.wait(Some(task(2))).ended, Err(EDEADLK));
+        assert_eq!(table.stats().refused, 1);
+
+        // When the request is over so is the circle.
+        drop(request);
+        let helper = follower(&table, key(REQUEST, 1))?;
+        flight.finish(0);
+        assert_eq!(helper.wait(Some(task(2))).ended, Ok(Ended::Result(0)));
+        Ok(())
+    }
+
+    /// A load waits for a request of somebody else, whose helper asks for the load.
+    #[test]
+    fn circle_of_a_load_and_a_request() -> Result {
+        let shared = Shared::new()?;
+        let (_flight, _load) = loading(&shared.table, key(1, 1), task(1))?;
+        let asked = leader(&shared.table, key(REQUEST, 1))?;
+        let request = requesting(&shared.table, task(3), task(2))?;
+        asked.set_request(&request);
+
+        let this = shared.clone();
+        workqueue::system_unbound().try_spawn(GFP_KERNEL, move || {
+            let waited = follower(&this.table, key(REQUEST, 1)).map(|it| it.wait(Some(task(1))));
+            if waited.is_ok_and(|waited| waited.ended == Ok(Ended::Result(0))) {
+                this.good.add(1, Relaxed);
+            }
+            this.over.add(1, Relaxed);
+        })?;
+        wait_until(|| asked.followers() == 1)?;
+        // It takes part in the graph already, and has noted what it waits for before it sleeps.
+        let waits = || {
+            shared
+                .table
+                .snapshot()
+                .map(|it| it.flights.iter().any(waits_for_flight))
+        };
+        wait_until(|| waits() == Ok(true))?;
+
+        let helper = follower(&shared.table, key(1, 1))?;
+        assert_eq!(helper.wait(Some(task(2))).ended, Err(EDEADLK));
+        asked.finish(0);
+        shared.wait_over(1)?;
+        assert_eq!(shared.good.load(Relaxed), 1);
+        // Whoever waited does so no more, though the task is still there.
+        assert_eq!(waits(), Ok(false));
+        Ok(())
+    }
+
+    fn waits_for_flight(seen: &Seen<TestKey>) -> bool {
+        matches!(seen.waits_for, Some(Step::Flight(_)))
+    }
+
+    #[test]
+    fn snapshot_of_all_kinds() -> Result {
+        let table = Table::new()?;
+        assert!(table.snapshot()?.flights.is_empty());
+        let (_first, load) = loading(&table, key(1, 1), task(1))?;
+        let _second = behind(&table, key(1, 2))?;
+        let _follower = follower(&table, key(1, 2))?;
+        let asked = leader(&table, key(REQUEST, 1))?;
+        let request = requesting(&table, task(1), task(2))?;
+        asked.set_request(&request);
+
+        let seen = table.snapshot()?;
+        let [first, second, asked] = &*seen.flights else {
+            return Err(EINVAL);
+        };
+        assert_eq!(seen.more, 0);
+        assert_eq!(
+            (first.followers, second.followers, asked.followers),
+            (0, 1, 0)
+        );
+        assert_eq!(first.flight.leader(), ANYBODY);
+        // The first loads, and has asked somebody else; the second is in line.
+        assert!(
+            matches!(first.waits_for, Some(Step::Request { helper: Some(h), .. }) if h == task(2))
+        );
+        assert!(waits_for_flight(second));
+        assert!(matches!(asked.waits_for, Some(Step::Request { .. })));
+
+        drop(request);
+        assert!(table
+            .snapshot()?
+            .flights
+            .iter()
+            .all(|it| it.followers > 0 || it.waits_for.is_none()));
+        drop(load);
+        Ok(())
+    }
+
+    #[test]
+    fn snapshot_has_an_end() -> Result {
+        let table = Table::new()?;
+        let mut flights = KVec::new();
+        for file in 0..200 {
+            flights.push(
+                leader(
+                    &table,
+                    TestKey {
+                        bucket: file as usize,
+                        file,
+                        call: 1,
+                    },
+                )?,
+                GFP_KERNEL,
+            )?;
+        }
+        let seen = table.snapshot()?;
+        assert_eq!((seen.flights.len(), seen.more), (128, 72));
         Ok(())
     }
 }

@@ -36,10 +36,12 @@
 
 #define MODULES_DIR "test_modules/"
 #define STATS "/sys/kernel/debug/modules/stats"
+#define DEDUP_FILE "/sys/kernel/debug/modules/dedup"
 #define DEDUP_PARAM "/sys/module/module/parameters/dedup"
 #define GATE_PARAM "/sys/module/test_dedup_gate/parameters/"
 #define TEST_KO MODULES_DIR "test_dedup.ko"
 #define BIG_KO MODULES_DIR "test_dedup_big.ko"
+#define REQUEST_FILE "/sys/kernel/debug/test_dedup_request"
 #define KMEMLEAK "/sys/kernel/debug/kmemleak"
 #define MAX_CALLERS 1024
 
@@ -51,10 +53,12 @@ struct caller {
 	int flags;
 	/* Whether it calls init_module(). */
 	bool copy;
+	/* Whether it has the kernel request what path says. */
+	bool request;
 	void (*before)(struct caller *c);
 	atomic_int ready;
 	atomic_int done;
-	/* 0 or the errno of the call. */
+	/* 0 or the errno of the call, or what the request returned. */
 	int err;
 	/* Bytes that the process read during the call. */
 	long read;
@@ -191,6 +195,20 @@ static inline const char *log_find(int fd, const char *text)
 	return NULL;
 }
 
+/* Makes a request. Returns its result, or a message that it could not be made. */
+static inline int request(const char *name)
+{
+	char text[16] = "-1000";
+	int fd = open(REQUEST_FILE, O_RDWR | O_CLOEXEC);
+
+	if (fd < 0)
+		return -1001;
+	if (write(fd, name, strlen(name)) > 0 && read(fd, text, sizeof(text) - 1) <= 0)
+		strcpy(text, "-1002");
+	close(fd);
+	return atoi(text);
+}
+
 /* Lets removals be quick: each waits for several RCU grace periods. */
 static inline void quick_removals(void)
 {
@@ -298,6 +316,7 @@ static inline long long stat_line(const char *name)
 struct stats {
 	long long led, joined, bytes, most, interrupted, behind, retried, late;
 	long long bypassed, died, refused, wasted;
+	long long requests_led, requests_joined, requests_alone, waited, longest;
 };
 
 static inline struct stats read_stats(void)
@@ -315,6 +334,11 @@ static inline struct stats read_stats(void)
 		.died		= stat_line("Leaders that died"),
 		.refused	= stat_line("Deadlocks refused"),
 		.wasted		= stat_line("Virtual mem wasted bytes"),
+		.requests_led	= stat_line("Requests led"),
+		.requests_joined = stat_line("Requests joined"),
+		.requests_alone	= stat_line("Requests not joinable"),
+		.waited		= stat_line("Total time waited (us)"),
+		.longest	= stat_line("Longest wait (us)"),
 	};
 }
 
@@ -333,7 +357,28 @@ static inline struct stats stats_since(struct stats before)
 	now.died -= before.died;
 	now.refused -= before.refused;
 	now.wasted -= before.wasted;
+	now.requests_led -= before.requests_led;
+	now.requests_joined -= before.requests_joined;
+	now.requests_alone -= before.requests_alone;
+	now.waited -= before.waited;
 	return now;
+}
+
+/* How many follow the flight of that name now, or -1 if there is none. */
+static inline long followers_of(const char *name)
+{
+	static char buf[65536];
+	char *line, *save = NULL, seen[128];
+	long followers;
+
+	if (slurp(DEDUP_FILE, buf, sizeof(buf)) < 0)
+		return -1;
+	for (line = strtok_r(buf, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		if (sscanf(line, "%*s %*d %ld %*[^\t] %127[^\t]", &followers, seen) == 2 &&
+		    !strcmp(seen, name))
+			return followers;
+	}
+	return -1;
 }
 
 /* The gates. */
@@ -402,7 +447,7 @@ static inline long bytes_read(void)
 
 static inline void caller_run(struct caller *c)
 {
-	int fd = open(c->path, O_RDONLY | O_CLOEXEC);
+	int fd = c->request ? -1 : open(c->path, O_RDONLY | O_CLOEXEC);
 	long before;
 
 	if (c->before)
@@ -412,7 +457,9 @@ static inline void caller_run(struct caller *c)
 	while (!atomic_load(callers_go))
 		syscall(SYS_futex, callers_go, FUTEX_WAIT, 0, NULL, NULL, 0);
 
-	if (fd < 0)
+	if (c->request)
+		c->err = request(c->path);
+	else if (fd < 0)
 		c->err = errno;
 	else if (c->copy)
 		c->err = load_copy(c->path, c->args);
@@ -461,14 +508,18 @@ static inline bool caller_settled(const struct caller *c)
 	snprintf(path, sizeof(path), "/proc/%d/syscall", c->pid);
 	if (slurp(path, buf, sizeof(buf)) <= 0)
 		return true;
-	if (atoi(buf) != SYS_finit_module && atoi(buf) != SYS_init_module)
+	if (atoi(buf) != (c->request ? SYS_write : SYS_finit_module) &&
+	    atoi(buf) != SYS_init_module)
 		return false;
 	snprintf(path, sizeof(path), "/proc/%d/stat", c->pid);
 	if (slurp(path, buf, sizeof(buf)) <= 0)
 		return true;
 	state = strrchr(buf, ')');
-	/* A gate is an idle sleep, all other waits for a load are interruptible. */
-	return state && (state[2] == 'S' || state[2] == 'I');
+	/*
+	 * A gate is an idle sleep, all other waits for a load are interruptible,
+	 * and those for a request are killable.
+	 */
+	return state && strchr(c->request ? "D" : "SI", state[2]);
 }
 
 /* Waits until all of these are asleep in their calls, or over. */
@@ -494,12 +545,26 @@ static inline void callers_start(struct caller *c, int n, const char *path,
 	}
 }
 
+/* The same for callers that have the kernel make a request. */
+static inline void requesters_start(struct caller *c, int n, const char *name)
+{
+	for (int i = 0; i < n; i++)
+		c[i].request = true;
+	callers_start(c, n, name, "", 0);
+}
+
 /* One more caller that goes at once, and is asleep in its call on return. */
 static inline void caller_add(struct caller *c, const char *path, const char *args, int flags)
 {
 	callers_release();
 	caller_start(c, path, args, flags);
 	callers_settle(c, 1);
+}
+
+static inline void requester_add(struct caller *c, const char *name)
+{
+	c->request = true;
+	caller_add(c, name, "", 0);
 }
 
 static inline void callers_wait(struct caller *c, int n)

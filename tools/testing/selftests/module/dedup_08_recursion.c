@@ -240,6 +240,60 @@ TEST_F(recursion, refused_leader_has_followers)
 	EXPECT_COUNT(2, stats_since(self->before).retried);
 }
 
+static int requested(const char *module)
+{
+	char path[128], result[16];
+
+	snprintf(path, sizeof(path), "/sys/module/%s/parameters/requested", module);
+	return slurp(path, result, sizeof(result)) > 0 ? atoi(result) : 0;
+}
+
+/* The requested module makes the request to which it owes its load. */
+static void same_request(struct __test_metadata *_metadata, struct _test_data_recursion *self,
+			 const char *script, const char *what)
+{
+	helper_script("self", script);
+	caller_start(&callers[0], B_KO, "request=self", 0);
+	EXPECT_EQ(0, helper_result("self", 0));
+	callers_wait(callers, 1);
+	EXPECT_EQ(0, callers[0].err);
+	EXPECT_EQ(-EDEADLK, requested("test_dedup"));
+	EXPECT_EQ(0, requested("test_dedup_b"));
+	refused(_metadata, self, helper_pid("self", 0),
+		(const char *const[]){ "flight of self by dedup_08_recurs[",
+				       "request for self with helper dedup_helper[", NULL });
+	ksft_print_msg("saw: what was requested makes the same request, %s: it gets %s\n", what,
+		       errno_name(-requested("test_dedup")));
+}
+
+TEST_F(recursion, same_request)
+{
+	same_request(_metadata, self, SELF, "at once");
+}
+
+TEST_F(recursion, same_request_by_a_child)
+{
+	same_request(_metadata, self, "fork\n" SELF, "in a child");
+}
+
+/* A load follows a request of somebody else, the helper of which needs the load. */
+TEST_F(recursion, follower_of_a_request)
+{
+	helper_script("self", "gate\n" SELF);
+	helper_start("self", &callers[0], B_KO, "request=self");
+	caller_start(&callers[1], TEST_KO, "request=self", 0);
+	while (has_counters() && followers_of("self") < 1)
+		nap();
+	helper_go("self");
+	EXPECT_EQ(EDEADLK, helper_result("self", 0));
+	callers_wait(callers, 2);
+	EXPECT_EQ(2, callers_with(callers, 2, 0));
+	EXPECT_EQ(0, requested("test_dedup"));
+	refused(_metadata, self, helper_pid("self", 0),
+		(const char *const[]){ "flight of test_dedup.ko", "load of test_dedup by",
+				       "flight of self", "request for self", NULL });
+}
+
 /* What follows is no circle, however much it may look like one. */
 
 static void no_alarm(struct __test_metadata *_metadata, struct _test_data_recursion *self)

@@ -24,6 +24,10 @@ static inline int test_limit(void)
 #define TEST_F(fixture_name, test_name) \
 	__TEST_F_IMPL(fixture_name, test_name, -1, test_limit())
 
+/* A test of something that takes the kernel half a minute. */
+#define TEST_F_SLOW(fixture_name, test_name) \
+	__TEST_F_IMPL(fixture_name, test_name, -1, test_limit() + 60)
+
 /* Whether the kernel counts what it de-duplicates. */
 static inline bool has_counters(void)
 {

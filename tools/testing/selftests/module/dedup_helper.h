@@ -50,6 +50,22 @@ static inline int helper_noted(const char *name, const char *what, int n)
 	return line && *line ? atoi(line) : -1;
 }
 
+/* How many helpers were started for a request. */
+static inline int helpers_started(const char *name)
+{
+	int n = 0;
+
+	while (helper_noted(name, ".started", n) >= 0)
+		n++;
+	return n;
+}
+
+static inline void helpers_wait_started(const char *name, int n)
+{
+	while (helpers_started(name) < n)
+		nap();
+}
+
 /* The errno of the nth call, once it is over. */
 static inline int helper_result(const char *name, int n)
 {

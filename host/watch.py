@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Shows what is in flight in the guest, as a table that refreshes."""
+
+import shutil
+import sys
+
+CLEAR = "\033[H\033[2J"
+
+
+class Screen:
+    """Takes the lines of the job "watch", and draws each of its frames."""
+
+    def __init__(self):
+        self.terminal = sys.stdout.isatty()
+        self.flights, self.stats = [], []
+        self.into = None
+        self.last = None
+
+    def line(self, line):
+        if line == "@frame":
+            self.flights, self.stats = [], []
+            self.into = self.flights
+        elif line == "@stats":
+            self.into = self.stats
+        elif line == "@end":
+            self.into = None
+            self.draw()
+        elif self.into is not None:
+            self.into.append(line.split("\t"))
+
+    def draw(self):
+        text = self.frame()
+        if text == self.last:
+            return
+        self.last = text
+        print(f"{CLEAR}{text}" if self.terminal else f"{text}\n", flush=True)
+
+    def frame(self):
+        """The flights, oldest first, and below them the counters."""
+        size = shutil.get_terminal_size()
+        flights = [[cell.replace("_", " ") for cell in self.flights[0]], *self.flights[1:]] if self.flights else []
+        room = max(size.lines - len(self.stats) - 5, 5) if self.terminal else 20
+        shown, hidden = flights[: room + 1], flights[room + 1 :]
+        lines = [line[: size.columns] for line in align(shown)]
+        if hidden:
+            lines.append(f"and {len(hidden)} more")
+        if not flights[1:]:
+            lines.append("(nothing in flight)")
+        return "\n".join([*lines, "", *(f"{name}  {value}" for name, value in self.stats)])
+
+
+def align(rows):
+    """Rows of cells as lines, with the columns below each other."""
+    columns = max((len(row) for row in rows), default=0)
+    widths = [max(len(row[column]) for row in rows if column < len(row)) for column in range(columns)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows]
