@@ -147,13 +147,12 @@ TEST_F(seen, requests)
 
 	caller_add(&callers[0], MODULES_DIR "test_dedup_b.ko", "gate=0", 0);
 	helper_script("wanted", "load " MODULES_DIR "test_dedup_b.ko gate=0\n");
-	caller_add(&callers[1], TEST_KO, "request=wanted", 0);
+	caller_start(&callers[1], TEST_KO, "request=wanted", 0);
 	callers_settle(&(struct caller){ .pid = helper_pid("wanted", 0) }, 1);
 	requester_add(&callers[2], "wanted");
 
 	snprintf(helper, sizeof(helper), "request for wanted with helper dedup_helper[%d]",
 		 helper_pid("wanted", 0));
-	/* One that loads, and leads a request meanwhile. */
 	ASSERT_LT(0, slurp(DEDUP_FILE, text, sizeof(text)));
 	ASSERT_TRUE(line_at(1, &line));
 	EXPECT_STREQ("test_dedup_b.ko", line.name);
@@ -373,7 +372,9 @@ TEST_F(seen, tracepoints_of_requests)
 	EXPECT_EQ(2, events("join", leader));
 	EXPECT_EQ(2, events("retry", leader));
 	EXPECT_EQ(1, events("done", " result=-512 followers=2 "));
-	EXPECT_EQ(1, events("done", "request slow leader="));
+	EXPECT_EQ(3, events("done", "request slow leader="));
+	EXPECT_EQ(1, events("done", " result=256 followers=1 waited_ns=0"));
+	EXPECT_EQ(1, events("done", " result=256 followers=0 "));
 	EXPECT_EQ(1, events("refuse", "load test_dedup.ko leader="));
 }
 
@@ -397,11 +398,11 @@ TEST_F_SLOW(seen, long_wait_is_told_once)
 	long *slept = calloc(n, sizeof(*slept));
 
 	helper_script("late", "gate\n");
-	caller_add(&callers[0], TEST_KO, "request=late", 0);
+	caller_start(&callers[0], TEST_KO, "request=late", 0);
 	helpers_wait_started("late", 1);
 	for (int i = 1; i < n; i++)
 		caller_start(&callers[i], TEST_KO, "request=late", 0);
-	callers_settle(callers, n);
+	callers_settle(&callers[1], n - 1);
 	for (int i = 1; i < n; i++)
 		slept[i] = sleeps(callers[i].pid);
 	/* They wake up once, and go to sleep again. */
@@ -409,7 +410,7 @@ TEST_F_SLOW(seen, long_wait_is_told_once)
 		while (sleeps(callers[i].pid) == slept[i])
 			nap();
 	}
-	callers_settle(callers, n);
+	callers_settle(&callers[1], n - 1);
 	line = log_find(self->log, "has waited 10 s");
 	ASSERT_NE(NULL, line);
 	EXPECT_NE(NULL, strstr(line, "one of 255, for flight of test_dedup.ko by"));
