@@ -128,7 +128,7 @@ def checks(kernel):
         documentation(tree, log_file("sphinx.log")),
         attempt(
             "kernel-doc",
-            [tree / "scripts/kernel-doc", "-none", "-Wall", "-Werror", *files(".c", ".h", under=("kernel", "include/linux"))],
+            [tree / "scripts/kernel-doc", "-none", "-Wall", "-Werror", *files(".c", ".h", under=("kernel", "include"))],
             log_file("kernel-doc.log"),
         ),
     ]

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
 """Shows what is in flight in the guest, as a table that refreshes."""
 
+import os
 import shutil
 import sys
 
 CLEAR = "\033[H\033[2J"
+# Of what is no terminal.
+ANY_SIZE = os.terminal_size((200, 50))
 
 
 class Screen:
@@ -37,9 +40,9 @@ class Screen:
 
     def frame(self):
         """The flights, oldest first, and below them the counters."""
-        size = shutil.get_terminal_size()
+        size = shutil.get_terminal_size() if self.terminal else ANY_SIZE
         flights = [[cell.replace("_", " ") for cell in self.flights[0]], *self.flights[1:]] if self.flights else []
-        room = max(size.lines - len(self.stats) - 5, 5) if self.terminal else 20
+        room = max(size.lines - len(self.stats) - 5, 5)
         shown, hidden = flights[: room + 1], flights[room + 1 :]
         lines = [line[: size.columns] for line in align(shown)]
         if hidden:

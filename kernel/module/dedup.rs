@@ -2,8 +2,8 @@
 
 //! Module load de-duplication: the policy.
 //!
-//! What makes two calls of `finit_module(2)` the same, or two calls of `request_module()`, and what a
-//! caller does once the flight table ([`kernel::module_dedup`]) has told it whether it leads,
+//! What makes two calls of `finit_module(2)` the same, or two calls of `request_module()`, and what
+//! a caller does once the flight table ([`kernel::module_dedup`]) has told it whether it leads,
 //! follows, or stands in line.
 //!
 //! C header: [`include/linux/module_dedup.h`](srctree/include/linux/module_dedup.h)

@@ -455,6 +455,21 @@ void module_dedup_get_name(struct file *file, char *name, size_t size)
 }
 
 /**
+ * module_dedup_seen_name() - get what a call waits for, for the tracepoints
+ * @seen: what it waits for
+ * @name: MODULE_DEDUP_NAME_LEN bytes
+ *
+ * Context: any.
+ */
+void module_dedup_seen_name(const struct module_dedup_seen *seen, char *name)
+{
+	if (seen->file)
+		module_dedup_get_name(seen->file, name, MODULE_DEDUP_NAME_LEN);
+	else
+		strscpy(name, seen->name, MODULE_DEDUP_NAME_LEN);
+}
+
+/**
  * module_dedup_helper() - note who the helper of a request is
  * @info: how the helper is started; its data names the request
  * @new: unused

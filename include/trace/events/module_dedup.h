@@ -10,150 +10,111 @@
 #if !defined(_TRACE_MODULE_DEDUP_H) || defined(TRACE_HEADER_MULTI_READ)
 #define _TRACE_MODULE_DEDUP_H
 
-#include <linux/fs.h>
-#include <linux/kernel.h>
 #include <linux/module_dedup.h>
-#include <linux/string.h>
 #include <linux/tracepoint.h>
 
 #define MODULE_DEDUP_NAME_LEN 64
 
-/* The name of a file without its folder, or what was requested. */
-#define module_dedup_assign_name(to, seen)				\
-do {									\
-	const struct module_dedup_seen *__seen = (seen);		\
-									\
-	if (__seen->file)						\
-		snprintf(to, MODULE_DEDUP_NAME_LEN, "%pD", __seen->file); \
-	else								\
-		strscpy(to, __seen->name, MODULE_DEDUP_NAME_LEN);	\
-} while (0)
+/* kernel/module/dedup_call.c */
+void module_dedup_seen_name(const struct module_dedup_seen *seen, char *name);
 
 #define module_dedup_kind(request) ((request) ? "request" : "load")
 
 TRACE_EVENT(module_dedup_lead,
+	    TP_PROTO(const struct module_dedup_seen *seen, u64 waited),
+	    TP_ARGS(seen, waited),
 
-	TP_PROTO(const struct module_dedup_seen *seen, u64 waited),
+	    TP_STRUCT__entry(__array(char, name, MODULE_DEDUP_NAME_LEN)
+			     __field(bool, request)
+			     __field(u64, waited)),
 
-	TP_ARGS(seen, waited),
+	    TP_fast_assign(module_dedup_seen_name(seen, __entry->name);
+			   __entry->request = seen->request;
+			   __entry->waited = waited;),
 
-	TP_STRUCT__entry(
-		__array(char, name, MODULE_DEDUP_NAME_LEN)
-		__field(bool, request)
-		__field(u64, waited)
-	),
-
-	TP_fast_assign(
-		module_dedup_assign_name(__entry->name, seen);
-		__entry->request = seen->request;
-		__entry->waited = waited;
-	),
-
-	TP_printk("%s %s waited_ns=%llu", module_dedup_kind(__entry->request),
-		  __entry->name, __entry->waited)
+	    TP_printk("%s %s waited_ns=%llu",
+		      module_dedup_kind(__entry->request), __entry->name,
+		      __entry->waited)
 );
 
 TRACE_EVENT(module_dedup_join,
+	    TP_PROTO(const struct module_dedup_seen *seen,
+		     unsigned int followers),
+	    TP_ARGS(seen, followers),
 
-	TP_PROTO(const struct module_dedup_seen *seen, unsigned int followers),
+	    TP_STRUCT__entry(__array(char, name, MODULE_DEDUP_NAME_LEN)
+			     __field(bool, request)
+			     __field(pid_t, leader)
+			     __field(unsigned int, followers)),
 
-	TP_ARGS(seen, followers),
+	    TP_fast_assign(module_dedup_seen_name(seen, __entry->name);
+			   __entry->request = seen->request;
+			   __entry->leader = seen->leader;
+			   __entry->followers = followers;),
 
-	TP_STRUCT__entry(
-		__array(char, name, MODULE_DEDUP_NAME_LEN)
-		__field(bool, request)
-		__field(pid_t, leader)
-		__field(unsigned int, followers)
-	),
-
-	TP_fast_assign(
-		module_dedup_assign_name(__entry->name, seen);
-		__entry->request = seen->request;
-		__entry->leader = seen->leader;
-		__entry->followers = followers;
-	),
-
-	TP_printk("%s %s leader=%d followers=%u",
-		  module_dedup_kind(__entry->request), __entry->name,
-		  __entry->leader, __entry->followers)
+	    TP_printk("%s %s leader=%d followers=%u",
+		      module_dedup_kind(__entry->request), __entry->name,
+		      __entry->leader, __entry->followers)
 );
 
 TRACE_EVENT(module_dedup_done,
+	    TP_PROTO(const struct module_dedup_seen *seen, int result,
+		     unsigned int followers, u64 waited),
+	    TP_ARGS(seen, result, followers, waited),
 
-	TP_PROTO(const struct module_dedup_seen *seen, int result,
-		 unsigned int followers, u64 waited),
+	    TP_STRUCT__entry(__array(char, name, MODULE_DEDUP_NAME_LEN)
+			     __field(bool, request)
+			     __field(pid_t, leader)
+			     __field(int, result)
+			     __field(unsigned int, followers)
+			     __field(u64, waited)),
 
-	TP_ARGS(seen, result, followers, waited),
+	    TP_fast_assign(module_dedup_seen_name(seen, __entry->name);
+			   __entry->request = seen->request;
+			   __entry->leader = seen->leader;
+			   __entry->result = result;
+			   __entry->followers = followers;
+			   __entry->waited = waited;),
 
-	TP_STRUCT__entry(
-		__array(char, name, MODULE_DEDUP_NAME_LEN)
-		__field(bool, request)
-		__field(pid_t, leader)
-		__field(int, result)
-		__field(unsigned int, followers)
-		__field(u64, waited)
-	),
-
-	TP_fast_assign(
-		module_dedup_assign_name(__entry->name, seen);
-		__entry->request = seen->request;
-		__entry->leader = seen->leader;
-		__entry->result = result;
-		__entry->followers = followers;
-		__entry->waited = waited;
-	),
-
-	TP_printk("%s %s leader=%d result=%d followers=%u waited_ns=%llu",
-		  module_dedup_kind(__entry->request), __entry->name,
-		  __entry->leader, __entry->result, __entry->followers,
-		  __entry->waited)
+	    TP_printk("%s %s leader=%d result=%d followers=%u waited_ns=%llu",
+		      module_dedup_kind(__entry->request), __entry->name,
+		      __entry->leader, __entry->result, __entry->followers,
+		      __entry->waited)
 );
 
 TRACE_EVENT(module_dedup_retry,
+	    TP_PROTO(const struct module_dedup_seen *seen, u64 waited),
+	    TP_ARGS(seen, waited),
 
-	TP_PROTO(const struct module_dedup_seen *seen, u64 waited),
+	    TP_STRUCT__entry(__array(char, name, MODULE_DEDUP_NAME_LEN)
+			     __field(bool, request)
+			     __field(pid_t, leader)
+			     __field(u64, waited)),
 
-	TP_ARGS(seen, waited),
+	    TP_fast_assign(module_dedup_seen_name(seen, __entry->name);
+			   __entry->request = seen->request;
+			   __entry->leader = seen->leader;
+			   __entry->waited = waited;),
 
-	TP_STRUCT__entry(
-		__array(char, name, MODULE_DEDUP_NAME_LEN)
-		__field(bool, request)
-		__field(pid_t, leader)
-		__field(u64, waited)
-	),
-
-	TP_fast_assign(
-		module_dedup_assign_name(__entry->name, seen);
-		__entry->request = seen->request;
-		__entry->leader = seen->leader;
-		__entry->waited = waited;
-	),
-
-	TP_printk("%s %s leader=%d waited_ns=%llu",
-		  module_dedup_kind(__entry->request), __entry->name,
-		  __entry->leader, __entry->waited)
+	    TP_printk("%s %s leader=%d waited_ns=%llu",
+		      module_dedup_kind(__entry->request), __entry->name,
+		      __entry->leader, __entry->waited)
 );
 
 TRACE_EVENT(module_dedup_refuse,
+	    TP_PROTO(const struct module_dedup_seen *seen),
+	    TP_ARGS(seen),
 
-	TP_PROTO(const struct module_dedup_seen *seen),
+	    TP_STRUCT__entry(__array(char, name, MODULE_DEDUP_NAME_LEN)
+			     __field(bool, request)
+			     __field(pid_t, leader)),
 
-	TP_ARGS(seen),
+	    TP_fast_assign(module_dedup_seen_name(seen, __entry->name);
+			   __entry->request = seen->request;
+			   __entry->leader = seen->leader;),
 
-	TP_STRUCT__entry(
-		__array(char, name, MODULE_DEDUP_NAME_LEN)
-		__field(bool, request)
-		__field(pid_t, leader)
-	),
-
-	TP_fast_assign(
-		module_dedup_assign_name(__entry->name, seen);
-		__entry->request = seen->request;
-		__entry->leader = seen->leader;
-	),
-
-	TP_printk("%s %s leader=%d", module_dedup_kind(__entry->request),
-		  __entry->name, __entry->leader)
+	    TP_printk("%s %s leader=%d", module_dedup_kind(__entry->request),
+		      __entry->name, __entry->leader)
 );
 
 #endif /* _TRACE_MODULE_DEDUP_H */

@@ -240,7 +240,8 @@ TEST_F(recursion, refused_leader_has_followers)
 	EXPECT_COUNT(2, stats_since(self->before).retried);
 }
 
-static int requested(const char *module)
+/* What the request of a module's init returned. */
+static int answer_to(const char *module)
 {
 	char path[128], result[16];
 
@@ -257,13 +258,13 @@ static void same_request(struct __test_metadata *_metadata, struct _test_data_re
 	EXPECT_EQ(0, helper_result("self", 0));
 	callers_wait(callers, 1);
 	EXPECT_EQ(0, callers[0].err);
-	EXPECT_EQ(-EDEADLK, requested("test_dedup"));
-	EXPECT_EQ(0, requested("test_dedup_b"));
+	EXPECT_EQ(-EDEADLK, answer_to("test_dedup"));
+	EXPECT_EQ(0, answer_to("test_dedup_b"));
 	refused(_metadata, self, helper_pid("self", 0),
 		(const char *const[]){ "flight of self by dedup_08_recurs[",
 				       "request for self with helper dedup_helper[", NULL });
 	ksft_print_msg("saw: what was requested makes the same request, %s: it gets %s\n", what,
-		       errno_name(-requested("test_dedup")));
+		       errno_name(-answer_to("test_dedup")));
 }
 
 TEST_F(recursion, same_request)
@@ -288,7 +289,7 @@ TEST_F(recursion, follower_of_a_request)
 	EXPECT_EQ(EDEADLK, helper_result("self", 0));
 	callers_wait(callers, 2);
 	EXPECT_EQ(2, callers_with(callers, 2, 0));
-	EXPECT_EQ(0, requested("test_dedup"));
+	EXPECT_EQ(0, answer_to("test_dedup"));
 	refused(_metadata, self, helper_pid("self", 0),
 		(const char *const[]){ "flight of test_dedup.ko", "load of test_dedup by",
 				       "flight of self", "request for self", NULL });

@@ -79,7 +79,7 @@ static void one_helper(struct __test_metadata *_metadata, struct _test_data_requ
 	/* They are no loads. */
 	EXPECT_EQ(self->before.led, read_stats().led);
 	EXPECT_EQ(self->before.joined, read_stats().joined);
-	ksft_print_msg("saw: %d requests for one name, helper exits with %d: %d helpers, %d get that\n",
+	ksft_print_msg("saw: %d requests for a name, helper exits with %d: %d helpers, %d get it\n",
 		       N, result >> 8, helpers_started("slow"), callers_with(callers, N, result));
 }
 

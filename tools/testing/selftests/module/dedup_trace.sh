@@ -33,12 +33,14 @@ all_there() {
 }
 
 with_perf() {
-	perf record -q -a -e 'module_dedup:*' -o /tmp/dedup_trace ./dedup_storm -n "$N" > /dev/null &&
+	perf record -q -a -e 'module_dedup:*' -o /tmp/dedup_trace \
+		./dedup_storm -n "$N" > /dev/null &&
 		perf script -i /tmp/dedup_trace | all_there
 }
 
 with_trace_cmd() {
-	trace-cmd record -q -e module_dedup -o /tmp/dedup_trace ./dedup_storm -n "$N" > /dev/null &&
+	trace-cmd record -q -e module_dedup -o /tmp/dedup_trace \
+		./dedup_storm -n "$N" > /dev/null &&
 		trace-cmd report -i /tmp/dedup_trace | all_there
 }
 
