@@ -9,59 +9,13 @@
 #define _LINUX_MODULE_DEDUP_H
 
 #include <linux/compiler_types.h>
+#include <linux/module_dedup_types.h>
 #include <linux/types.h>
 
 struct file;
-struct inode;
 struct load_info;
 struct module;
 struct seq_file;
-
-/**
- * struct module_dedup_id - a file with its contents
- * @inode: the inode; something has to hold a reference to it
- * @ino: inode number, as stat() reports it
- * @size: size in bytes
- * @change_cookie: change cookie, 0 where the filesystem reports none
- * @ctime_sec: change time, seconds
- * @ctime_nsec: change time, nanoseconds
- * @generation: tells apart files that had the same inode number in turn
- * @dev: device number, as stat() reports it
- *
- * If two of these are equal in every member then so are the contents. One
- * that outlives its reference to the inode is compared without @inode.
- */
-struct module_dedup_id {
-	const struct inode *inode;
-	u64 ino;
-	u64 size;
-	u64 change_cookie;
-	s64 ctime_sec;
-	u32 ctime_nsec;
-	u32 generation;
-	dev_t dev;
-};
-
-/**
- * struct module_dedup_task - a task
- * @pid: its process or thread id, in the initial namespace
- * @started: when it was started, in ns since boot; so that a process id which
- *	is used again is another task
- */
-struct module_dedup_task {
-	pid_t pid;
-	u64 started;
-};
-
-/**
- * struct module_dedup_load_id - a load, as those name it who wait for its end
- * @task: who loads
- * @serial: a number that is never used again, or 0 for none
- */
-struct module_dedup_load_id {
-	struct module_dedup_task task;
-	unsigned long serial;
-};
 
 /**
  * struct module_dedup_call - one call of finit_module() or init_module()
@@ -148,7 +102,8 @@ struct module_dedup_seen {
  *
  * Each call that is de-duplicated, or could not be, ends as exactly one of
  * @led, @joined, @requests_led, @requests_joined, @requests_alone, @interrupted
- * and @bypassed, or its wait is @refused before it is any of them.
+ * and @bypassed, or its wait for another call is @refused. A load that leads can
+ * be @refused as well, if it waits for another one of the same name.
  */
 struct module_dedup_stats {
 	u64 led;
@@ -198,6 +153,7 @@ void module_dedup_current(struct module_dedup_task *task);
 bool module_dedup_is_helped(void);
 bool module_dedup_stands_in(const struct module_dedup_task *helper,
 			    struct module_dedup_task *thread);
+bool module_dedup_is_over(const struct module_dedup_task *helper);
 void module_dedup_get_comm(const struct module_dedup_task *task, char *comm);
 void module_dedup_get_name(struct file *file, char *name, size_t size);
 void module_dedup_bury(struct module *mod);

@@ -21,6 +21,7 @@ use kernel::{
     fmt,
     fs::File,
     module_dedup::{
+        Behind,
         Ended,
         Entry,
         Flight,
@@ -51,11 +52,17 @@ use kernel::{
     time::{
         Delta,
         Instant,
-        Monotonic, //
+        Monotonic,
+        Msecs, //
     },
 };
 
+use trace::Seen;
+
 const __LOG_PREFIX: &[u8] = b"module\0";
+
+/// How long a request waits for the answer to another one.
+const PATIENCE: Msecs = 30_000;
 
 /// The one table. Empty until the early initcalls, and for good if there was no memory for it:
 /// then every call goes to the loader by itself.
@@ -199,12 +206,16 @@ impl Key for Call {
         found.then_some(task_id(thread))
     }
 
+    fn is_over(helper: TaskId) -> bool {
+        // SAFETY: The task is valid.
+        unsafe { bindings::module_dedup_is_over(&c_task(helper)) }
+    }
+
     fn refused(me: TaskId, chain: impl Iterator<Item = Step<Self>>) {
         let chain = Chain::new(chain);
-        match chain.0.first() {
-            Some(Step::Flight(flight)) => trace::refuse(&trace::Seen::flight(flight)),
-            Some(Step::Load(task, Some(name))) => trace::refuse(&trace::Seen::load(*task, name)),
-            _ => (),
+        // Whoever follows a flight says so itself.
+        if let Some(Step::Load(task, Some(name))) = chain.0.first() {
+            trace::refuse(&Seen::load(*task, name));
         }
         pr_warn!(
             "{} would wait for itself, and fails with EDEADLK: {}{}\n",
@@ -459,7 +470,7 @@ fn done(leader: Leader<'static, Call>, result: c_int, shared: bool) {
     } else {
         leader.give_up()
     };
-    trace::done(&flight, result, followers, 0);
+    trace::done(&Seen::flight(&flight), result, followers, 0);
 }
 
 /// Makes the table. Called once, from an early initcall.
@@ -530,16 +541,14 @@ fn enter(
         match table.enter(key, current_id()) {
             Entry::Leader(leader) => return Ok(lead(leader, call, 0)),
             Entry::Behind(behind) => {
-                let wait = Wait::begin();
-                let leader = behind.wait(dependable());
-                let waited = wait.end();
-                return Ok(lead(leader?, call, waited));
+                let (leader, waited) = stand_in_line(behind, dependable())?;
+                return Ok(lead(leader, call, waited));
             }
             Entry::Alone => return Ok(load_alone(call)),
             Entry::Follower(follower) => {
                 let Waited {
                     key: again, ended, ..
-                } = follow(follower, dependable());
+                } = follow(follower, dependable(), None);
                 match ended? {
                     Ended::Result(result) => {
                         JOINED_BYTES.add(size, Relaxed);
@@ -554,24 +563,51 @@ fn enter(
 }
 
 /// Waits for the flight of somebody else.
-fn follow(follower: Follower<'static, Call>, me: Option<TaskId>) -> Waited<Call> {
+fn follow(
+    follower: Follower<'static, Call>,
+    me: Option<TaskId>,
+    patience: Option<Msecs>,
+) -> Waited<Call> {
     trace::join(&follower);
     let wait = Wait::begin();
-    let mut waited = follower.wait(me);
+    let mut waited = follower.wait(me, patience);
     let time = wait.end();
     let flight = &waited.flight;
     match &mut waited.ended {
         Ok(Ended::Result(result)) => {
-            trace::done(flight, *result, 0, time);
+            trace::done(&Seen::flight(flight), *result, 0, time);
             // SAFETY: FFI call without requirements.
             *result = unsafe { bindings::module_dedup_shared_result(*result) };
         }
-        Ok(_) => trace::retry(flight, time),
-        // That was told already.
-        Err(e) if *e == EDEADLK => (),
-        Err(e) => trace::done(flight, e.to_errno(), 0, time),
+        Ok(_) => trace::retry(&Seen::flight(flight), time),
+        Err(e) => not_waited(flight, *e, time),
     }
     waited
+}
+
+/// Waits until it is the turn of a call. Returns how long that took, too, in ns.
+fn stand_in_line(
+    behind: Behind<'static, Call>,
+    me: Option<TaskId>,
+) -> Result<(Leader<'static, Call>, u64)> {
+    let flight = behind.flight().clone();
+    let wait = Wait::begin();
+    let leader = behind.wait(me);
+    let waited = wait.end();
+    if let Err(e) = &leader {
+        not_waited(&flight, *e, waited);
+    }
+    Ok((leader?, waited))
+}
+
+/// Shows that a call does not wait for a flight any more, and returns.
+fn not_waited(flight: &Flight<Call>, error: Error, waited: u64) {
+    let seen = Seen::flight(flight);
+    if error == EDEADLK {
+        trace::refuse(&seen);
+    } else {
+        trace::done(&seen, error.to_errno(), 0, waited);
+    }
 }
 
 fn lead(
@@ -579,7 +615,7 @@ fn lead(
     call: &mut bindings::module_dedup_call,
     waited: u64,
 ) -> c_int {
-    trace::lead(leader.flight(), waited);
+    trace::lead(&Seen::flight(leader.flight()), waited);
     call.flight = ptr::from_ref::<Flight<Call>>(leader.flight()).cast::<c_void>();
     // SAFETY: `call` is valid, and describes a file.
     if unsafe { bindings::module_dedup_is_late(call) } {
@@ -726,6 +762,8 @@ unsafe extern "C" fn module_dedup_waited() {
 
 /// A request that the current task carries out.
 struct Asking {
+    name: Name,
+    me: TaskId,
     leader: Option<Leader<'static, Call>>,
     /// Whether the task waits for the answer.
     wait: bool,
@@ -736,8 +774,8 @@ struct Asking {
 /// Joins the request of somebody else, or sets out to make one.
 ///
 /// Returns true if somebody else has made the request, and sets `request.result`; or false, and
-/// sets `request.asking`. Sleeps killably for as long as that request takes, but not for longer
-/// than 30 s.
+/// sets `request.asking`. Sleeps killably for as long as others make that request, but not for
+/// longer than 30 s.
 ///
 /// # Safety
 ///
@@ -749,6 +787,7 @@ unsafe extern "C" fn module_dedup_enter_request(
     // SAFETY: By the safety requirements it is valid, and nobody else knows of it.
     let request = unsafe { &mut *request };
     let Some(table) = TABLE.as_ref() else {
+        REQUESTS_ALONE.add(1, Relaxed);
         return false;
     };
     // SAFETY: By the safety requirements.
@@ -773,23 +812,32 @@ fn enter_request(
     me: TaskId,
     request: &bindings::module_dedup_request,
 ) -> Result<Option<Leader<'static, Call>>, c_int> {
+    let begun = Instant::<Monotonic>::now();
+    // A loader has no helper above it, but whoever follows it.
+    let depends = || dependable().or_else(|| table.knows(me).then_some(me));
     loop {
         let follower = match table.enter(Call::Request(name), me) {
             Entry::Leader(leader) => return Ok(Some(leader)),
             Entry::Follower(follower) => follower,
+            Entry::Behind(behind) if request.wait => {
+                return match stand_in_line(behind, depends()) {
+                    Ok((leader, _)) => Ok(Some(leader)),
+                    Err(e) => Err(e.to_errno()),
+                };
+            }
             Entry::Behind(_) | Entry::Alone => return Ok(None),
         };
         // SAFETY: `request` is valid.
         unsafe { bindings::module_dedup_trace_request(request) };
         if !request.wait {
             trace::join(&follower);
-            trace::done(follower.flight(), 0, 0, 0);
+            trace::done(&Seen::flight(follower.flight()), 0, 0, 0);
             follower.join_only();
             return Err(0);
         }
-        // A loader has no helper above it, but whoever follows it.
-        let depends = dependable().or_else(|| table.knows(me).then_some(me));
-        match follow(follower, depends).ended {
+        let spent = Msecs::try_from(begun.elapsed().as_millis()).unwrap_or(Msecs::MAX);
+        let patience = PATIENCE.saturating_sub(spent);
+        match follow(follower, depends(), Some(patience)).ended {
             Ok(Ended::Result(result)) => return Err(result),
             Ok(Ended::Retry) => (),
             Ok(Ended::TooLong) => return Ok(None),
@@ -806,9 +854,9 @@ fn ask(
     leader: Option<Leader<'static, Call>>,
     wait: bool,
 ) -> *mut c_void {
-    match &leader {
-        Some(leader) => trace::lead(leader.flight(), 0),
-        None => REQUESTS_ALONE.add(1, Relaxed),
+    trace::lead(&Seen::request(me, &name), 0);
+    if leader.is_none() {
+        REQUESTS_ALONE.add(1, Relaxed);
     }
     let request = if wait {
         table.request(me, dependable().is_some(), name).ok()
@@ -819,6 +867,8 @@ fn ask(
         leader.set_request(request);
     }
     let asking = Asking {
+        name,
+        me,
         leader,
         wait,
         request,
@@ -854,15 +904,22 @@ unsafe extern "C" fn module_dedup_end_request(asking: *mut c_void, result: c_int
     // SAFETY: By the safety requirements this is ours, and comes from a box.
     let asking = unsafe { KBox::from_raw(asking.cast::<Asking>()) };
     let Asking {
+        name,
+        me,
         leader,
         wait,
         request,
     } = KBox::into_inner(asking);
+    let refused = request.as_ref().is_some_and(Request::was_refused);
     drop(request);
     if let Some(leader) = leader {
-        // SAFETY: FFI call without requirements.
-        let private = !wait || unsafe { bindings::module_dedup_is_private(result) };
+        let private = !wait
+            || (refused && result != 0)
+            // SAFETY: FFI call without requirements.
+            || unsafe { bindings::module_dedup_is_private(result) };
         done(leader, result, !private);
+    } else {
+        trace::done(&Seen::request(me, &name), result, 0, 0);
     }
 }
 
@@ -1022,38 +1079,39 @@ mod trace {
 
     impl<'a> Seen<'a> {
         pub(super) fn flight(flight: &'a Flight<Call>) -> Self {
-            let (file, name) = match flight.key() {
-                Call::Load(load) => (load.file.as_ptr(), ptr::null()),
-                Call::Request(name) => (ptr::null_mut(), name.as_ptr()),
-            };
-            // INVARIANT: The flight, which is borrowed, has a reference to the file, or the name.
-            Self {
-                seen: bindings::module_dedup_seen {
-                    file,
-                    name,
-                    leader: flight.leader().pid,
-                    request: file.is_null(),
-                },
-                _borrowed: PhantomData,
+            match flight.key() {
+                Call::Request(name) => Self::request(flight.leader(), name),
+                Call::Load(load) => {
+                    // INVARIANT: The flight, which is borrowed, has a reference to the file.
+                    Self::new(load.file.as_ptr(), ptr::null(), flight.leader(), false)
+                }
             }
         }
 
         pub(super) fn load(by: TaskId, name: &'a Name) -> Self {
             // INVARIANT: There is no file, and the name is borrowed.
+            Self::new(ptr::null_mut(), name.as_ptr(), by, false)
+        }
+
+        pub(super) fn request(by: TaskId, name: &'a Name) -> Self {
+            // INVARIANT: There is no file, and the name is borrowed.
+            Self::new(ptr::null_mut(), name.as_ptr(), by, true)
+        }
+
+        fn new(file: *mut bindings::file, name: *const c_char, by: TaskId, request: bool) -> Self {
             Self {
                 seen: bindings::module_dedup_seen {
-                    file: ptr::null_mut(),
-                    name: name.as_ptr(),
+                    file,
+                    name,
                     leader: by.pid,
-                    request: false,
+                    request,
                 },
                 _borrowed: PhantomData,
             }
         }
     }
 
-    pub(super) fn lead(flight: &Flight<Call>, waited: u64) {
-        let seen = Seen::flight(flight);
+    pub(super) fn lead(seen: &Seen<'_>, waited: u64) {
         // SAFETY: By its invariant, `seen` is valid.
         unsafe { module_dedup_lead(&seen.seen, waited) };
     }
@@ -1064,14 +1122,12 @@ mod trace {
         unsafe { module_dedup_join(&seen.seen, follower.followers()) };
     }
 
-    pub(super) fn done(flight: &Flight<Call>, result: c_int, followers: c_uint, waited: u64) {
-        let seen = Seen::flight(flight);
+    pub(super) fn done(seen: &Seen<'_>, result: c_int, followers: c_uint, waited: u64) {
         // SAFETY: By its invariant, `seen` is valid.
         unsafe { module_dedup_done(&seen.seen, result, followers, waited) };
     }
 
-    pub(super) fn retry(flight: &Flight<Call>, waited: u64) {
-        let seen = Seen::flight(flight);
+    pub(super) fn retry(seen: &Seen<'_>, waited: u64) {
         // SAFETY: By its invariant, `seen` is valid.
         unsafe { module_dedup_retry(&seen.seen, waited) };
     }

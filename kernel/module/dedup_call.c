@@ -426,6 +426,22 @@ bool module_dedup_stands_in(const struct module_dedup_task *helper,
 }
 
 /**
+ * module_dedup_is_over() - whether a helper has ended
+ * @helper: the helper
+ *
+ * Context: any.
+ * Return: true if it has, or has begun to.
+ */
+bool module_dedup_is_over(const struct module_dedup_task *helper)
+{
+	const struct task_struct *task;
+
+	guard(rcu)();
+	task = module_dedup_find(helper);
+	return !task || READ_ONCE(task->exit_state);
+}
+
+/**
  * module_dedup_get_comm() - get the name of a task
  * @task: the task
  * @comm: TASK_COMM_LEN bytes, set to "?" if the task is over

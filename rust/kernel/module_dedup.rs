@@ -111,16 +111,16 @@ const RECHECK: Msecs = 1_000;
 /// How long a wait is before people are told of it.
 const LONG: Msecs = 10_000;
 
-/// How long a request is waited for, by those who did not make it.
-const PATIENCE: Msecs = 30_000;
+/// A longer wait has no end.
+const FOREVER: Msecs = Msecs::MAX / 2;
 
 /// What a flight is for, which decides how it is waited for, and how it is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// The load of a file. Waits are interruptible, and have no end.
+    /// The load of a file. Waits are interruptible.
     Load,
-    /// A request to user space. Waits are killable, and end after 30 s: what user space needs for
-    /// an answer is not known here, and may be the caller.
+    /// A request to user space. Waits are killable, and have an end: what user space needs for an
+    /// answer is not known here, and may be the caller.
     Request,
 }
 
@@ -153,6 +153,11 @@ pub trait Key: Send + Sync {
     /// [`None`] if the helper does anything but wait, or is not alive. Called with the table lock
     /// held.
     fn stands_in(helper: TaskId) -> Option<TaskId>;
+
+    /// Whether a helper has ended, so that who asks now must not get what it did.
+    ///
+    /// Called with the table lock held.
+    fn is_over(helper: TaskId) -> bool;
 
     /// Tells people that `me` was not let wait for the first step of `chain`, since that would
     /// have been for itself.
@@ -198,6 +203,16 @@ impl Outcome {
     }
 }
 
+impl Kind {
+    /// Whether the current task has a signal that ends its wait.
+    fn is_interrupted(self) -> bool {
+        match self {
+            Self::Load => current!().signal_pending(),
+            Self::Request => current!().fatal_signal_pending(),
+        }
+    }
+}
+
 /// Work in progress.
 ///
 /// Never lives on a stack, since the table and every waiter refer to it.
@@ -236,9 +251,14 @@ impl<K> Flight<K> {
 }
 
 impl<K: Key> Flight<K> {
-    /// Sleeps until the flight has ended, as its kind allows, for `timeout` at the most.
-    fn sleep(&self, timeout: Option<Msecs>) -> Result {
-        let timeout = timeout.map_or(Jiffies::MAX, msecs_to_jiffies);
+    /// Sleeps until the flight has ended, as its kind allows, for `timeout` at the most. That is
+    /// for ever if it is longer than a month.
+    fn sleep(&self, timeout: Msecs) -> Result {
+        let timeout = if timeout > FOREVER {
+            Jiffies::MAX
+        } else {
+            msecs_to_jiffies(timeout)
+        };
         match self.key.kind() {
             Kind::Load => self
                 .ended
@@ -269,6 +289,8 @@ struct State<K: Key> {
     flights: Buckets<Node<K>>,
     graph: Graph<K::Label>,
     serial: usize,
+    /// How many flights there are.
+    count: usize,
 }
 
 impl<K: Key> State<K> {
@@ -277,6 +299,7 @@ impl<K: Key> State<K> {
             flights: Buckets::new()?,
             graph: Graph::new()?,
             serial: 0,
+            count: 0,
         })
     }
 
@@ -346,14 +369,31 @@ impl<K: Key> State<K> {
                 work: None,
             },
         );
+        self.count = self.count.saturating_add(1);
         Ok(flight)
     }
 
     /// Takes a flight out of its chain, unless that has been done before.
     fn remove(&mut self, id: FlightId) -> Option<KBox<Item<Node<K>>>> {
-        self.flights
+        let removed = self
+            .flights
             .get_mut(id.hash)?
-            .remove(|node| node.flight.id == id)
+            .remove(|node| node.flight.id == id)?;
+        self.count = self.count.saturating_sub(1);
+        Some(removed)
+    }
+
+    /// Closes the flight for `key` if all that is missing is that its leader wakes up.
+    fn close_if_over(&mut self, key: &K) -> Option<()> {
+        let node = self
+            .flights
+            .get(key.hash())?
+            .find(|node| !node.closed && node.flight.key.same_call(key))?;
+        let id = node.flight.id;
+        if K::is_over(self.graph.helper(node.work?)?) {
+            self.flight_mut(id)?.closed = true;
+        }
+        Some(())
     }
 
     /// The flight that `flight` has to wait for, if there is one: the last for the same file that
@@ -488,6 +528,9 @@ impl Counters {
 ///     fn stands_in(_: TaskId) -> Option<TaskId> {
 ///         None
 ///     }
+///     fn is_over(_: TaskId) -> bool {
+///         false
+///     }
 ///     fn refused(_: TaskId, _: impl Iterator<Item = Step<Self>>) {}
 ///     fn delayed(_: u32, _: impl Iterator<Item = Step<Self>>) {}
 /// }
@@ -564,7 +607,9 @@ impl<K: Key> Table<K> {
             ended: false,
         };
         if in_line {
-            self.counters.behind.add(1, Relaxed);
+            if kind == Kind::Load {
+                self.counters.behind.add(1, Relaxed);
+            }
             Entry::Behind(Behind { leader })
         } else {
             self.counters.led(kind);
@@ -606,6 +651,9 @@ impl<K: Key> Table<K> {
 
     /// Returns the flight, and how many followers it has now.
     fn follow_locked(&self, state: &mut State<K>, key: &K) -> Option<(Arc<Flight<K>>, u32)> {
+        if key.kind() == Kind::Request {
+            state.close_if_over(key);
+        }
         let node = state
             .flights
             .get_mut(key.hash())?
@@ -737,7 +785,7 @@ pub enum Ended {
     Result(i32),
     /// The flight had no result to share: enter the table again.
     Retry,
-    /// The flight was for a request, and took too long: go without the table.
+    /// The flight took too long: go without the table.
     TooLong,
 }
 
@@ -782,9 +830,10 @@ impl<K: Key> Follower<'_, K> {
 
     /// Waits for the end of the flight.
     ///
-    /// The caller names itself as `me` if others may wait for it. Sleeps as [`Kind`] says.
-    pub fn wait(self, me: Option<TaskId>) -> Waited<K> {
-        let ended = self.wait_for_end(me);
+    /// The caller names itself as `me` if others may wait for it. Sleeps as [`Kind`] says, for as
+    /// long as its `patience` lasts.
+    pub fn wait(self, me: Option<TaskId>, patience: Option<Msecs>) -> Waited<K> {
+        let ended = self.wait_for_end(me, patience);
         Waited {
             flight: self.flight,
             key: self.key,
@@ -792,10 +841,10 @@ impl<K: Key> Follower<'_, K> {
         }
     }
 
-    fn wait_for_end(&self, me: Option<TaskId>) -> Result<Ended> {
+    fn wait_for_end(&self, me: Option<TaskId>, patience: Option<Msecs>) -> Result<Ended> {
         let kind = self.key.kind();
         let counters = &self.table.counters;
-        let waited = self.table.wait_for_end(&self.flight, me);
+        let waited = self.table.wait_for_end(&self.flight, me, patience);
         let left = waited.is_err() && self.table.leave(&self.flight);
 
         match self.flight.outcome() {
@@ -806,10 +855,8 @@ impl<K: Key> Follower<'_, K> {
             }
             _ if left && waited == Err(EDEADLK) => Err(EDEADLK),
             _ if left && waited == Err(ETIMEDOUT) => Ok(Ended::TooLong),
-            // A task that is about to handle a signal must not take up a load.
-            _ if waited == Err(ERESTARTSYS)
-                || (kind == Kind::Load && current!().signal_pending()) =>
-            {
+            // A task that is about to handle a signal must not take up the work.
+            _ if waited == Err(ERESTARTSYS) || kind.is_interrupted() => {
                 counters.interrupted.add(1, Relaxed);
                 Err(ERESTARTSYS)
             }
@@ -839,7 +886,7 @@ impl<'t, K: Key> Behind<'t, K> {
     pub fn wait(self, me: Option<TaskId>) -> Result<Leader<'t, K>> {
         let Self { leader } = self;
         while let Some(ahead) = leader.table.get_behind(&leader.flight) {
-            if let Err(e) = leader.table.wait_for_end(&ahead, me) {
+            if let Err(e) = leader.table.wait_for_end(&ahead, me, None) {
                 if e == ERESTARTSYS {
                     leader.table.counters.interrupted.add(1, Relaxed);
                 }
@@ -851,7 +898,7 @@ impl<'t, K: Key> Behind<'t, K> {
     }
 
     /// The flight of the call itself.
-    pub fn flight(&self) -> &Flight<K> {
+    pub fn flight(&self) -> &Arc<Flight<K>> {
         &self.leader.flight
     }
 
@@ -874,7 +921,13 @@ impl<K: Key> Table<K> {
     }
 
     /// Waits until `flight` has ended, or fails as [`Follower::wait`] does, or with `ETIMEDOUT`.
-    fn wait_for_end(&self, flight: &Flight<K>, me: Option<TaskId>) -> Result {
+    fn wait_for_end(
+        &self,
+        flight: &Flight<K>,
+        me: Option<TaskId>,
+        patience: Option<Msecs>,
+    ) -> Result {
+        let patience = patience.unwrap_or(Msecs::MAX);
         let mut task = None;
         let mut slept: Msecs = 0;
         let ended = loop {
@@ -885,23 +938,22 @@ impl<K: Key> Table<K> {
                     break Err(e);
                 }
             }
-            let until = match flight.key.kind() {
-                _ if slept < LONG => Some(LONG),
-                Kind::Load => None,
-                Kind::Request => Some(PATIENCE),
+            let until = if slept < LONG {
+                patience.min(LONG)
+            } else {
+                patience
             };
-            let rest = until.map(|until| until.saturating_sub(slept));
-            let slice = if me.is_some() { Some(RECHECK) } else { rest };
+            let slice = (until - slept).min(if me.is_some() { RECHECK } else { Msecs::MAX });
             let ended = flight.sleep(slice);
             if ended != Err(ETIMEDOUT) {
                 break ended;
             }
             let before = slept;
-            slept = slept.saturating_add(slice.unwrap_or(0));
+            slept += slice;
             if before < LONG && slept >= LONG {
                 self.tell_delay(flight);
             }
-            if flight.key.kind() == Kind::Request && slept >= PATIENCE {
+            if slept >= patience {
                 break ended;
             }
         };
@@ -911,17 +963,21 @@ impl<K: Key> Table<K> {
         ended
     }
 
-    /// Tells people that a flight takes long, unless that was done.
+    /// Tells people that a flight takes long, unless that was done. Who stands in line waits for
+    /// the one that is under way.
     fn tell_delay(&self, flight: &Flight<K>) {
         let mut state = self.state.lock();
-        let Some(node) = state.flight_mut(flight.id) else {
+        let Some(id) = state.first_for(flight.id).map(|node| node.flight.id) else {
+            return;
+        };
+        let Some(node) = state.flight_mut(id) else {
             return;
         };
         let waiting = node.followers.saturating_add(node.behind);
         let told = replace(&mut node.delayed, true);
         drop(state);
         if !told {
-            K::delayed(waiting, self.chain(None, Target::Flight(flight.id)));
+            K::delayed(waiting, self.chain(None, Target::Flight(id)));
         }
     }
 }

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * What becomes of calls of finit_module() and request_module() that are
- * de-duplicated: each begins with lead or join, and ends with done or refuse.
- * A call that could not use the result of another one has a retry in between.
+ * de-duplicated. Who leads has lead and done; who follows has join, and then
+ * done with the result, refuse if it would have waited for itself, or retry if
+ * there was no result to share, after which it asks again. Who ends while it
+ * stands in line has only done or refuse. A leader that waits for another load
+ * of the same name can have a refuse before its done.
  */
 #undef TRACE_SYSTEM
 #define TRACE_SYSTEM module_dedup

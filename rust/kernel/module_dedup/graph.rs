@@ -32,11 +32,14 @@ use crate::{
         Arc, //
     },
 };
-use core::iter;
+use core::{
+    cell::Cell,
+    iter, //
+};
 
-/// How far a walk goes: three steps for each module that is loaded on behalf of another one, of
+/// How far a walk goes: five steps for each module that is loaded on behalf of another one, of
 /// which there are never more at a time than there may be helpers, 50.
-const MAX_STEPS: usize = 160;
+const MAX_STEPS: usize = 256;
 
 /// A task.
 ///
@@ -89,6 +92,8 @@ pub(super) struct RequestNode<L> {
     serial: usize,
     label: L,
     helper: Option<TaskId>,
+    /// Whether a wait was refused because it would have been for this request, among others.
+    refused: Cell<bool>,
 }
 
 /// What the table lock guards of the wait graph.
@@ -123,6 +128,19 @@ impl<L> Graph<L> {
 
     fn request(&self, serial: usize) -> Option<&RequestNode<L>> {
         self.requests.find(|node| node.serial == serial)
+    }
+
+    /// What is waited for, if that is a request.
+    fn request_at(&self, target: Target) -> Option<&RequestNode<L>> {
+        match target {
+            Target::Request(serial) => self.request(serial),
+            _ => None,
+        }
+    }
+
+    /// Who does what is waited for, if that is a request, and known.
+    pub(super) fn helper(&self, target: Target) -> Option<TaskId> {
+        self.request_at(target)?.helper
     }
 }
 
@@ -173,7 +191,6 @@ impl<K: Key> State<K> {
         })
     }
 
-    /// Whether `me`, if it waited for `target`, would wait for itself.
     /// What a flight waits for, if that is known to be anything.
     pub(super) fn waits_for(&self, id: FlightId) -> Option<Target> {
         let first = self.first_for(id)?;
@@ -186,12 +203,27 @@ impl<K: Key> State<K> {
         }
     }
 
+    /// Whether `me`, if it waited for `target`, would wait for itself.
     fn closes_circle(&self, me: TaskId, target: Target) -> bool {
+        let closed = self.walk(me, target, |_| ());
+        if closed {
+            self.walk(me, target, |past| {
+                if let Some(request) = self.graph.request_at(past) {
+                    request.refused.set(true);
+                }
+            });
+        }
+        closed
+    }
+
+    /// Goes from `target` on, past each step, and says whether it came to `me`.
+    fn walk(&self, me: TaskId, target: Target, mut past: impl FnMut(Target)) -> bool {
         let mut next = Some(target);
         for _ in 0..MAX_STEPS {
             let Some(target) = next else {
                 return false;
             };
+            past(target);
             let hop = self.hop(target);
             if hop.doer == Some(me) {
                 return true;
@@ -295,6 +327,7 @@ impl<K: Key> Table<K> {
                 serial,
                 label,
                 helper: None,
+                refused: Cell::new(false),
             },
         );
         if let Some(node) = state.graph.task_mut(me) {
@@ -436,6 +469,15 @@ impl<K: Key> Request<'_, K> {
     /// The number for [`Table::set_helper`].
     pub fn serial(&self) -> usize {
         self.serial
+    }
+
+    /// Whether a wait was refused on behalf of this request, so that its answer is nobody else's.
+    ///
+    /// Takes the table lock.
+    pub fn was_refused(&self) -> bool {
+        let state = self.table.state.lock();
+        let node = state.graph.request(self.serial);
+        node.is_some_and(|node| node.refused.get())
     }
 }
 

@@ -35,7 +35,7 @@ pub struct Seen<K: Key> {
 
 /// The flights that were in the table at one moment.
 pub struct Snapshot<K: Key> {
-    /// The flights in order of their start, 128 at the most.
+    /// 128 flights at the most, in order of their start.
     pub flights: KVVec<Seen<K>>,
     /// How many there were besides.
     pub more: usize,
@@ -47,14 +47,9 @@ impl<K: Key> Table<K> {
     /// May sleep, takes the table lock once. Fails with `ENOMEM`.
     pub fn snapshot(&self) -> Result<Snapshot<K>> {
         let mut flights = KVVec::with_capacity(MOST, GFP_KERNEL)?;
-        let mut more = 0;
 
         let state = self.state.lock();
-        for node in state.flights.iter() {
-            if flights.len() == flights.capacity() {
-                more += 1;
-                continue;
-            }
+        for node in state.flights.iter().take(MOST) {
             let waits_for = state.waits_for(node.flight.id);
             // There is room for it.
             let _ = flights.push_within_capacity(Seen {
@@ -63,6 +58,7 @@ impl<K: Key> Table<K> {
                 waits_for: waits_for.and_then(|target| state.step(target, |_| None)),
             });
         }
+        let more = state.count.saturating_sub(flights.len());
         drop(state);
 
         flights.sort_unstable_by_key(|seen: &Seen<K>| seen.flight.id.serial);

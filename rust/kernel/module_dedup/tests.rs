@@ -83,6 +83,10 @@ impl Key for TestKey {
         CIRCLE.store(chain.count() as u32, Relaxed);
     }
 
+    fn is_over(helper: TaskId) -> bool {
+        helper == OVER
+    }
+
     fn delayed(_: u32, _: impl Iterator<Item = Step<Self>>) {}
 }
 
@@ -91,6 +95,9 @@ const ANYBODY: TaskId = task(1);
 
 /// A helper that goes on.
 const BUSY: TaskId = task(99);
+
+/// A helper that has ended.
+const OVER: TaskId = task(98);
 
 /// How many steps the last circle had that was refused.
 static CIRCLE: Atomic<u32> = Atomic::new(0);
@@ -147,7 +154,7 @@ fn behind(table: &Table<TestKey>, key: TestKey) -> Result<Behind<'_, TestKey>> {
 }
 
 fn result_of(follower: Follower<'_, TestKey>) -> Result<i32> {
-    match follower.wait(None).ended? {
+    match follower.wait(None, None).ended? {
         Ended::Result(result) => Ok(result),
         Ended::Retry => Err(EAGAIN),
         Ended::TooLong => Err(ETIMEDOUT),
@@ -240,7 +247,7 @@ impl Shared {
                 Entry::Leader(leader) => return Ok(self.load(leader, file, result)),
                 Entry::Behind(behind) => return Ok(self.load(behind.wait(None)?, file, result)),
                 Entry::Follower(follower) => {
-                    let waited = follower.wait(None);
+                    let waited = follower.wait(None, None);
                     match waited.ended? {
                         Ended::Result(result) => return Ok(result),
                         Ended::Retry => key = waited.key,
@@ -427,7 +434,7 @@ mod suite {
             assert!(second.wait(None).is_err());
         }
         // Its follower asks again, and is now the last in line.
-        let waited = of_second.wait(None);
+        let waited = of_second.wait(None, None);
         assert_eq!(waited.ended, Ok(Ended::Retry));
         let fourth = behind(&table, waited.key)?;
 
@@ -553,7 +560,7 @@ mod suite {
         let _request = requesting(&table, task(1), task(2))?;
 
         let helper = follower(&table, key(1, 1))?;
-        assert_eq!(helper.wait(Some(task(2))).ended, Err(EDEADLK));
+        assert_eq!(helper.wait(Some(task(2)), None).ended, Err(EDEADLK));
         assert_eq!(CIRCLE.load(Relaxed), 3);
         assert_eq!(flight.followers(), 0);
 
@@ -595,7 +602,7 @@ mod suite {
         let _asks = requesting(&table, task(3), task(4))?;
 
         let helper = follower(&table, key(1, 1))?;
-        assert_eq!(helper.wait(Some(task(4))).ended, Err(EDEADLK));
+        assert_eq!(helper.wait(Some(task(4)), None).ended, Err(EDEADLK));
         assert_eq!(CIRCLE.load(Relaxed), 5);
         Ok(())
     }
@@ -613,7 +620,7 @@ mod suite {
         let _in_line = behind(&table, key(2, 2))?;
 
         let helper = follower(&table, key(2, 2))?;
-        assert_eq!(helper.wait(Some(task(3))).ended, Err(EDEADLK));
+        assert_eq!(helper.wait(Some(task(3)), None).ended, Err(EDEADLK));
         table.waited(task(4));
         assert_eq!(table.stats().refused, 1);
         Ok(())
@@ -646,7 +653,7 @@ mod suite {
 
         let waits = follower(&table, key(1, 1))?;
         flight.finish(5);
-        assert_eq!(waits.wait(Some(task(2))).ended, Ok(Ended::Result(5)));
+        assert_eq!(waits.wait(Some(task(2)), None).ended, Ok(Ended::Result(5)));
         assert_eq!(table.stats().refused, 0);
         Ok(())
     }
@@ -719,7 +726,7 @@ mod suite {
         let asks = requesting(&shared.table, task(1), BUSY)?;
         let this = shared.clone();
         workqueue::system_unbound().try_spawn(GFP_KERNEL, move || {
-            let waited = follower(&this.table, key(1, 1)).map(|it| it.wait(Some(task(2))));
+            let waited = follower(&this.table, key(1, 1)).map(|it| it.wait(Some(task(2)), None));
             if waited.is_ok_and(|waited| waited.ended == Err(EDEADLK)) {
                 this.good.add(1, Relaxed);
             }
@@ -789,14 +796,16 @@ mod suite {
         let request = requesting(&table, task(1), task(2))?;
         flight.set_request(&request);
         let helper = follower(&table, key(REQUEST, 1))?;
-        assert_eq!(helper.wait(Some(task(2))).ended, Err(EDEADLK));
+        assert_eq!(helper.wait(Some(task(2)), None).ended, Err(EDEADLK));
         assert_eq!(table.stats().refused, 1);
+        // What it answers says nothing of what others would be answered.
+        assert!(request.was_refused());
 
         // When the request is over so is the circle.
         drop(request);
         let helper = follower(&table, key(REQUEST, 1))?;
         flight.finish(0);
-        assert_eq!(helper.wait(Some(task(2))).ended, Ok(Ended::Result(0)));
+        assert_eq!(helper.wait(Some(task(2)), None).ended, Ok(Ended::Result(0)));
         Ok(())
     }
 
@@ -811,7 +820,8 @@ mod suite {
 
         let this = shared.clone();
         workqueue::system_unbound().try_spawn(GFP_KERNEL, move || {
-            let waited = follower(&this.table, key(REQUEST, 1)).map(|it| it.wait(Some(task(1))));
+            let waited =
+                follower(&this.table, key(REQUEST, 1)).map(|it| it.wait(Some(task(1)), None));
             if waited.is_ok_and(|waited| waited.ended == Ok(Ended::Result(0))) {
                 this.good.add(1, Relaxed);
             }
@@ -828,7 +838,7 @@ mod suite {
         wait_until(|| waits() == Ok(true))?;
 
         let helper = follower(&shared.table, key(1, 1))?;
-        assert_eq!(helper.wait(Some(task(2))).ended, Err(EDEADLK));
+        assert_eq!(helper.wait(Some(task(2)), None).ended, Err(EDEADLK));
         asked.finish(0);
         shared.wait_over(1)?;
         assert_eq!(shared.good.load(Relaxed), 1);
@@ -898,6 +908,53 @@ mod suite {
         }
         let seen = table.snapshot()?;
         assert_eq!((seen.flights.len(), seen.more), (128, 72));
+        Ok(())
+    }
+
+    /// Only those requests are refused that are part of the circle.
+    #[test]
+    fn request_beside_a_circle() -> Result {
+        let table = Table::new()?;
+        let (_flight, _load) = loading(&table, key(1, 1), task(1))?;
+        let inside = requesting(&table, task(1), task(2))?;
+        let outside = requesting(&table, task(3), task(4))?;
+        let helper = follower(&table, key(1, 1))?;
+        assert_eq!(helper.wait(Some(task(2)), None).ended, Err(EDEADLK));
+        assert!(inside.was_refused());
+        assert!(!outside.was_refused());
+        Ok(())
+    }
+
+    /// Once the helper has ended, whoever comes gets an answer of its own, after the others.
+    #[test]
+    fn request_whose_helper_has_ended() -> Result {
+        let table = Table::new()?;
+        let first = leader(&table, key(REQUEST, 1))?;
+        let request = requesting(&table, task(1), task(2))?;
+        first.set_request(&request);
+        let served = follower(&table, key(REQUEST, 1))?;
+        table.set_helper(request.serial(), OVER);
+        let late = behind(&table, key(REQUEST, 1))?;
+        let with_late = follower(&table, key(REQUEST, 1))?;
+        first.finish(1);
+        assert_eq!(result_of(served)?, 1);
+        late.wait(None)?.finish(2);
+        assert_eq!(result_of(with_late)?, 2);
+        assert_eq!(table.stats().behind, 0);
+        Ok(())
+    }
+
+    #[test]
+    fn patience_has_an_end() -> Result {
+        let table = Table::new()?;
+        let flight = leader(&table, key(REQUEST, 1))?;
+        let waited = follower(&table, key(REQUEST, 1))?.wait(None, Some(20));
+        assert_eq!(waited.ended, Ok(Ended::TooLong));
+        assert_eq!(flight.followers(), 0);
+        // A result that is there wins.
+        let late = follower(&table, key(REQUEST, 1))?;
+        flight.finish(4);
+        assert_eq!(late.wait(None, Some(0)).ended, Ok(Ended::Result(4)));
         Ok(())
     }
 }

@@ -364,21 +364,12 @@ static inline struct stats stats_since(struct stats before)
 	return now;
 }
 
-/* How many follow the flight of that name now, or -1 if there is none. */
-static inline long followers_of(const char *name)
+/* Whether this is part of what is in flight now. */
+static inline bool in_flight(const char *text)
 {
 	static char buf[65536];
-	char *line, *save = NULL, seen[128];
-	long followers;
 
-	if (slurp(DEDUP_FILE, buf, sizeof(buf)) < 0)
-		return -1;
-	for (line = strtok_r(buf, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
-		if (sscanf(line, "%*s %*d %ld %*[^\t] %127[^\t]", &followers, seen) == 2 &&
-		    !strcmp(seen, name))
-			return followers;
-	}
-	return -1;
+	return slurp(DEDUP_FILE, buf, sizeof(buf)) > 0 && strstr(buf, text);
 }
 
 /* The gates. */

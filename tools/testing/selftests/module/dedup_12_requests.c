@@ -7,6 +7,8 @@
  * modprobe, gets them.
  */
 
+#include <sched.h>
+
 #include "dedup_harness.h"
 #include "dedup_helper.h"
 
@@ -230,6 +232,96 @@ TEST_F(requests, nowait_leader_has_no_result)
 	EXPECT_COUNT(0, stats_since(self->before).requests_joined);
 }
 
+/*
+ * The helper of a load's request is refused, for that load would wait for it.
+ * Who follows the request, and is not part of that circle, asks again.
+ */
+TEST_F(requests, refused_request_is_private)
+{
+	int requested = -1;
+	char text[16];
+
+	helper_script("self", "gate\nload " TEST_KO " request=self gate=0\nanswer\n");
+	caller_start(&callers[0], TEST_KO, "request=self gate=0", 0);
+	callers_release();
+	helpers_wait_started("self", 1);
+	requester_add(&callers[1], "self");
+	helper_go("self");
+	helpers_wait_started("self", 2);
+	gates_wait_entered(1);
+	gates_open(1);
+	callers_wait(callers, 2);
+	EXPECT_EQ(0, callers[0].err);
+	if (slurp("/sys/module/test_dedup/parameters/requested", text, sizeof(text)) > 0)
+		requested = atoi(text);
+	EXPECT_EQ(STATUS(1), requested);
+	EXPECT_EQ(0, callers[1].err);
+	EXPECT_EQ(EDEADLK, helper_result("self", 0));
+	EXPECT_COUNT(1, stats_since(self->before).refused);
+	EXPECT_COUNT(1, stats_since(self->before).retried);
+}
+
+/* Keeps a processor busy with something that goes before all else. */
+static pid_t occupy(int cpu)
+{
+	cpu_set_t set;
+	pid_t pid = fork();
+
+	if (pid)
+		return pid;
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	sched_setaffinity(0, sizeof(set), &set);
+	sched_setscheduler(0, SCHED_FIFO, &(struct sched_param){ .sched_priority = 1 });
+	for (;;)
+		;
+}
+
+static void on_last_cpu(struct caller *c)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(sysconf(_SC_NPROCESSORS_ONLN) - 1, &set);
+	sched_setaffinity(0, sizeof(set), &set);
+}
+
+/*
+ * The helper has ended, and its leader has not run since. Who asks now asks
+ * for the state of things after that.
+ */
+TEST_F(requests, helper_has_ended)
+{
+	pid_t busy, helper;
+
+	if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
+		SKIP(return, "the leader needs a CPU of its own");
+	if (!has_counters())
+		SKIP(return, "this kernel has no leaders");
+	spit("/proc/sys/kernel/sched_rt_runtime_us", "-1");
+	helper_script("twice", "gate\nexit 1\n");
+	callers[0].before = on_last_cpu;
+	requester_add(&callers[0], "twice");
+	helpers_wait_started("twice", 1);
+	helper = helper_noted("twice", ".started", 0);
+	requester_add(&callers[1], "twice");
+	ASSERT_EQ(0, write_file(helper_file("twice", ""), "exit 2\n", 7));
+
+	busy = occupy(sysconf(_SC_NPROCESSORS_ONLN) - 1);
+	helper_go("twice");
+	while (!kill(helper, 0))
+		nap();
+	requester_add(&callers[2], "twice");
+	requester_add(&callers[3], "twice");
+	kill(busy, SIGKILL);
+	waitpid(busy, NULL, 0);
+	callers_wait(callers, 4);
+	spit("/proc/sys/kernel/sched_rt_runtime_us", "950000");
+	EXPECT_EQ(2, callers_with(callers, 2, STATUS(1)));
+	EXPECT_EQ(2, callers_with(&callers[2], 2, STATUS(2)));
+	EXPECT_EQ(2, helpers_started("twice"));
+}
+
 static void not_joined(struct __test_metadata *_metadata, struct _test_data_requests *self,
 		       const char *mode)
 {
@@ -291,6 +383,7 @@ TEST_F_SLOW(requests, helper_waits_for_who_follows_it)
 	EXPECT_EQ(STATUS(8), callers[0].err);
 	EXPECT_EQ(2, helpers_started("circle"));
 	EXPECT_COUNT(1, stats_since(self->before).requests_alone);
+	EXPECT_COUNT(true, read_stats().longest >= 29900000);
 	if (has_counters()) {
 		const char *line = log_find(self->log, "has waited 10 s");
 

@@ -16,6 +16,7 @@
  *	thread			have another thread
  *	gate			wait until the file NAME.go is there
  *	exit STATUS
+ *	answer			exit with 0 if the last call loaded the module, or found it
  *
  * Its process id is added to NAME.started, those of the processes that make
  * calls to NAME.pids, before the call, and the results to NAME.result.
@@ -28,6 +29,8 @@
 #include "dedup_helper.h"
 
 static const char *name;
+/* What the last call returned. */
+static int last;
 
 static void note(const char *what, int value)
 {
@@ -70,8 +73,9 @@ static int do_line(char *line)
 
 	if (!strcmp(what, "load") || !strcmp(what, "init")) {
 		note("pids", getpid());
-		note("result", !strcmp(what, "load") ? load(first, args ?: "", 0) :
-						       load_copy(first, args ?: ""));
+		last = !strcmp(what, "load") ? load(first, args ?: "", 0) :
+					       load_copy(first, args ?: "");
+		note("result", last);
 	} else if (!strcmp(what, "socket")) {
 		note("pids", getpid());
 		close(socket(atoi(first), SOCK_STREAM, 0));
@@ -96,6 +100,8 @@ static int do_line(char *line)
 			nap();
 	} else if (!strcmp(what, "exit")) {
 		exit(atoi(first));
+	} else if (!strcmp(what, "answer")) {
+		exit(last && last != EEXIST);
 	} else {
 		exit(123);
 	}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Module load de-duplication: what struct module keeps of its load.
+ */
+#ifndef _LINUX_MODULE_DEDUP_TYPES_H
+#define _LINUX_MODULE_DEDUP_TYPES_H
+
+#include <linux/types.h>
+
+struct inode;
+
+/**
+ * struct module_dedup_id - a file with its contents
+ * @inode: the inode; something has to hold a reference to it
+ * @ino: inode number, as stat() reports it
+ * @size: size in bytes
+ * @change_cookie: change cookie, 0 where the filesystem reports none
+ * @ctime_sec: change time, seconds
+ * @ctime_nsec: change time, nanoseconds
+ * @generation: tells apart files that had the same inode number in turn
+ * @dev: device number, as stat() reports it
+ *
+ * If two of these are equal in every member then so are the contents. One
+ * that outlives its reference to the inode is compared without @inode.
+ */
+struct module_dedup_id {
+	const struct inode *inode;
+	u64 ino;
+	u64 size;
+	u64 change_cookie;
+	s64 ctime_sec;
+	u32 ctime_nsec;
+	u32 generation;
+	dev_t dev;
+};
+
+/**
+ * struct module_dedup_task - a task
+ * @pid: its process or thread id, in the initial namespace
+ * @started: when it was started, in ns since boot; so that a process id which
+ *	is used again is another task
+ */
+struct module_dedup_task {
+	pid_t pid;
+	u64 started;
+};
+
+/**
+ * struct module_dedup_load_id - a load, as those name it who wait for its end
+ * @task: who loads
+ * @serial: a number that is never used again, or 0 for none
+ */
+struct module_dedup_load_id {
+	struct module_dedup_task task;
+	unsigned long serial;
+};
+
+#endif /* _LINUX_MODULE_DEDUP_TYPES_H */
