@@ -10,6 +10,7 @@
 
 use core::{
     cell::Cell,
+    mem::replace,
     ptr::{
         self,
         NonNull, //
@@ -815,6 +816,7 @@ fn enter_request(
     let begun = Instant::<Monotonic>::now();
     // A loader has no helper above it, but whoever follows it.
     let depends = || dependable().or_else(|| table.knows(me).then_some(me));
+    let mut joined_before = false;
     loop {
         let follower = match table.enter(Call::Request(name), me) {
             Entry::Leader(leader) => return Ok(Some(leader)),
@@ -827,8 +829,10 @@ fn enter_request(
             }
             Entry::Behind(_) | Entry::Alone => return Ok(None),
         };
-        // SAFETY: `request` is valid.
-        unsafe { bindings::module_dedup_trace_request(request) };
+        if !replace(&mut joined_before, true) {
+            // SAFETY: `request` is valid.
+            unsafe { bindings::module_dedup_trace_request(request) };
+        }
         if !request.wait {
             trace::join(&follower);
             trace::done(&Seen::flight(follower.flight()), 0, 0, 0);
