@@ -430,15 +430,15 @@ bool module_dedup_stands_in(const struct module_dedup_task *helper,
  * @helper: the helper
  *
  * Context: any.
- * Return: true if it has, or has begun to.
+ * Return: true if it has, with all its threads.
  */
 bool module_dedup_is_over(const struct module_dedup_task *helper)
 {
-	const struct task_struct *task;
+	struct task_struct *task;
 
 	guard(rcu)();
 	task = module_dedup_find(helper);
-	return !task || READ_ONCE(task->exit_state);
+	return !task || (READ_ONCE(task->exit_state) && thread_group_empty(task));
 }
 
 /**
