@@ -117,10 +117,11 @@ int main(int argc, char **argv)
 	*strrchr(argv[0], '/') = '\0';
 	if (chdir(argv[0]))
 		return 124;
-	note("started", getpid());
 	snprintf(path, sizeof(path), HELPER_DIR "%s", name);
 	if (slurp(path, script, sizeof(script)) < 0)
 		return 125;
+	/* The next one may do something else from here on. */
+	note("started", getpid());
 
 	while ((line = strsep(&rest, "\n"))) {
 		if (!strcmp(line, "spawn")) {
