@@ -52,13 +52,11 @@ STOCK_FAILS = {
         "requests.one_helper_that_succeeds",
         "requests.one_helper_that_fails",
         "requests.other_names_are_not_delayed",
-        "requests.nowait_duplicates_return",
         "requests.modprobe_of_a_module_that_requests_itself",
     ),
 }
-# Those that show what both do right, or what stock has no part in.
-OTHERS = ("dedup_01_one_load", "dedup_03_live", "dedup_10_nothing_lingers", "dedup_15_init_module")
-PROGRAMS = sorted([*STOCK_FAILS, *OTHERS])
+# And one that shows what both do right.
+PROGRAMS = sorted([*STOCK_FAILS, "dedup_01_one_load"])
 # Seconds until a test on the stock kernel counts as hanging: there, most of these do.
 STOCK_LIMIT = 10
 STOCK_LIMITS = {"dedup_07_dead_leader": 5, "dedup_08_recursion": 5}
