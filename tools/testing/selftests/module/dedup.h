@@ -374,11 +374,23 @@ static inline bool in_flight(const char *text)
 
 /* The gates. */
 
-static inline int gates_load(void)
+/* Loads a module, unless that was done before. */
+static inline int load_once(const char *path)
 {
-	int err = load(MODULES_DIR "test_dedup_gate.ko", "", 0);
+	int err = load(path, "", 0);
 
 	return err == EEXIST ? 0 : err;
+}
+
+static inline int gates_load(void)
+{
+	return load_once(MODULES_DIR "test_dedup_gate.ko");
+}
+
+/* What request() needs. */
+static inline int requests_load(void)
+{
+	return load_once(MODULES_DIR "test_dedup_request.ko");
 }
 
 static inline void gates_open(unsigned int mask)
@@ -407,6 +419,18 @@ static inline void gates_wait_entered(int n)
 {
 	while (gates_entered() < n)
 		nap();
+}
+
+/* How often a process has slept. */
+static inline long sleeps(pid_t pid)
+{
+	char path[64], buf[4096], *line;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	if (slurp(path, buf, sizeof(buf)) <= 0)
+		return -1;
+	line = strstr(buf, "\nvoluntary_ctxt_switches:");
+	return line ? atol(strchr(line, ':') + 1) : -1;
 }
 
 /* Callers. */

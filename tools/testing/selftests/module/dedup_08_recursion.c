@@ -303,18 +303,6 @@ static void no_alarm(struct __test_metadata *_metadata, struct _test_data_recurs
 	EXPECT_EQ(NULL, log_find(self->log, "would wait for itself"));
 }
 
-/* How often a process has slept. */
-static long sleeps(pid_t pid)
-{
-	char path[64], buf[4096], *line;
-
-	snprintf(path, sizeof(path), "/proc/%d/status", pid);
-	if (slurp(path, buf, sizeof(buf)) <= 0)
-		return -1;
-	line = strstr(buf, "\nvoluntary_ctxt_switches:");
-	return line ? atol(strchr(line, ':') + 1) : -1;
-}
-
 /* Waits until a process that waits has looked again, more than once. */
 static void look_again(pid_t pid)
 {

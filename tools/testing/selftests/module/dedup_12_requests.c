@@ -36,11 +36,8 @@ static void unload_all(void)
 
 FIXTURE_SETUP(requests)
 {
-	int err;
-
 	ASSERT_EQ(0, gates_load());
-	err = load(MODULES_DIR "test_dedup_request.ko", "", 0);
-	ASSERT_TRUE(!err || err == EEXIST);
+	ASSERT_EQ(0, requests_load());
 	unload_all();
 	gates_reset();
 	callers_init();

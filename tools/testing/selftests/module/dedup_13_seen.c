@@ -47,13 +47,10 @@ static void clean_up(void)
 
 FIXTURE_SETUP(seen)
 {
-	int err;
-
 	if (access(DEDUP_FILE, R_OK))
 		SKIP(return, "this kernel does not show what is in flight");
 	ASSERT_EQ(0, gates_load());
-	err = load(MODULES_DIR "test_dedup_request.ko", "", 0);
-	ASSERT_TRUE(!err || err == EEXIST);
+	ASSERT_EQ(0, requests_load());
 	clean_up();
 	gates_reset();
 	callers_init();
@@ -379,17 +376,6 @@ TEST_F(seen, tracepoints_of_requests)
 	EXPECT_EQ(1, events("done", " result=256 followers=1 waited_ns=0"));
 	EXPECT_EQ(1, events("done", " result=256 followers=0 "));
 	EXPECT_EQ(1, events("refuse", "load test_dedup.ko leader="));
-}
-
-static long sleeps(pid_t pid)
-{
-	char path[64], buf[4096], *line;
-
-	snprintf(path, sizeof(path), "/proc/%d/status", pid);
-	if (slurp(path, buf, sizeof(buf)) <= 0)
-		return -1;
-	line = strstr(buf, "\nvoluntary_ctxt_switches:");
-	return line ? atol(strchr(line, ':') + 1) : -1;
 }
 
 /* All wait for more than 10 s, and one of them says so. */
