@@ -111,7 +111,7 @@ const RECHECK: Msecs = 1_000;
 /// How long a wait is before people are told of it.
 const LONG: Msecs = 10_000;
 
-/// A longer wait has no end.
+/// A longer wait has no end; this is 24 days.
 const FOREVER: Msecs = Msecs::MAX / 2;
 
 /// What a flight is for, which decides how it is waited for, and how it is counted.
@@ -251,8 +251,8 @@ impl<K> Flight<K> {
 }
 
 impl<K: Key> Flight<K> {
-    /// Sleeps until the flight has ended, as its kind allows, for `timeout` at the most. That is
-    /// for ever if it is longer than a month.
+    /// Sleeps until the flight has ended, as its kind allows, for `timeout` at the most, which has
+    /// no end beyond [`FOREVER`].
     fn sleep(&self, timeout: Msecs) -> Result {
         let timeout = if timeout > FOREVER {
             Jiffies::MAX
