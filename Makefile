@@ -5,24 +5,30 @@
 .NOTPARALLEL:
 
 # These may be given on the command line or in the environment.
-export KSRC ACCEL SMP MEM LIMIT N TESTS
+export KSRC ACCEL SMP MEM LIMIT N TESTS KERNEL CALLS SEED
 
-TARGETS := run test kselftest kunit compare debug lint shell watch storm kernel where series apply clean
+TARGETS := run test test-debug test-all kselftest kunit model chaos fuzz compare lint shell watch storm \
+	kernel where series apply clean
 
 .PHONY: help python $(TARGETS)
 
 help: ## show this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 	@echo
 	@echo '  Variables: KSRC= a kernel tree or tarball of your own, SMP= CPUs of the guest,'
-	@echo '  MEM= its memory, ACCEL= kvm or tcg, LIMIT= seconds until a guest is killed.'
+	@echo '  MEM= its memory, ACCEL= kvm or tcg, LIMIT= seconds until a guest is killed,'
+	@echo '  KERNEL= debug, kcsan or rt: a kernel that finds mistakes.'
 
 run: ## build a patched kernel, boot it, show what it saves
 test: ## everything that must hold; ends with "N passed, N failed"
+test-debug: ## kselftests, chaos and fuzz on kernels with KASAN, KCSAN and PREEMPT_RT
+test-all: ## all of that, and a million random calls; takes hours
 kselftest: ## the kselftests alone, or those that TESTS= names
 kunit: ## the KUnit tests alone
+model: ## every interleaving of a few callers of the engine, and of its mutants
+chaos: ## CALLS= loads, removals, signals, kills and faults at random (SEED= repeats)
+fuzz: ## CALLS= hostile system calls
 compare: ## the kselftests on the stock kernel and on ours, in one table
-debug: ## the kselftests on a kernel with KASAN, lockdep and kmemleak
 lint: ## rustfmt, clippy, rustdoc, checkpatch, shellcheck and ruff
 shell: ## a shell in the booted kernel
 watch: ## storms in the booted kernel, and a table of what is in flight

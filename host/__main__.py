@@ -5,14 +5,20 @@ import os
 import re
 import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
-from . import compare, lint, series, source, tap, tools, vm, watch
+from . import compare, lint, model, runs, series, source, tap, tools, vm, watch
 from .kernel import Kernel
 from .util import CACHE, OUT, Failure, lock_cache, say
 
 
-def built(variant="", tests=False):
-    """The patched kernel, up to date, with its modules and selftests."""
+def built(variant=None, tests=False):
+    """The patched kernel, up to date, with its modules and selftests.
+
+    It is the usual one ("") or one that finds mistakes; the one that the user asks for by KERNEL= if not given.
+    """
+    if variant is None:
+        variant = runs.kernel_asked_for()
     toolchain = tools.ensure(tests)
     if variant == "debug":
         tools.ensure_llvm()
@@ -27,16 +33,6 @@ def built_stock():
     return Kernel(toolchain, stock).build().stage(selftests_of=patched)
 
 
-def follow_steps(line):
-    if line.startswith("@step "):
-        say(f"  {line.removeprefix('@step ')}")
-
-
-def words_of(line):
-    """KEY=VALUE words as a dictionary."""
-    return dict(word.split("=", 1) for word in line.split() if "=" in word)
-
-
 def megabytes(text):
     return f"{int(text) / 1e6:,.1f} MB"
 
@@ -45,7 +41,7 @@ def cmd_run():
     """The main job: the storm with and without de-duplication, real modprobe, and the statistics."""
     kernel = built()
     say("Booting it")
-    result = vm.run(kernel, "run", follow=follow_steps).check()
+    result = vm.run(kernel, "run", follow=runs.follow_steps).check()
     storms = dict(re.findall(r"^@storm (\w+) (.*)$", result.output, re.M))
     modprobes = dict(re.findall(r"^@modprobe (\w+) (.*)$", result.output, re.M))
     stats = result.output.partition("@stats\n")[2].partition("@end")[0]
@@ -57,14 +53,14 @@ def cmd_run():
 
 def print_table(storms, modprobes):
     rows = [("", "module.dedup=on", "module.dedup=off")]
-    both = [words_of(storms[mode]) for mode in ("on", "off")]
+    both = [runs.words_of(storms[mode]) for mode in ("on", "off")]
     rows.append(("200 processes, finit_module() on one file of 1 MB", "", ""))
     rows.append(("  calls that returned success", *(one["ok"] for one in both)))
     rows.append(("  calls that failed with EEXIST", *(one["eexist"] for one in both)))
     rows.append(("  flights led, calls joined", *(f"{one['led']}, {one['joined']}" for one in both)))
     rows.append(("  memory wasted on copies", *(megabytes(one["wasted"]) for one in both)))
     rows.append(("  time until the last call returned", *(f"{int(one['ms']) / 1000:.2f} s" for one in both)))
-    both = [words_of(modprobes[mode]) for mode in ("on", "off")]
+    both = [runs.words_of(modprobes[mode]) for mode in ("on", "off")]
     rows.append(("64 processes, modprobe of a module that needs another", "", ""))
     rows.append(("  modprobes that succeeded", *(one["ok"] for one in both)))
     rows.append(("  memory wasted on copies", *(megabytes(one["wasted"]) for one in both)))
@@ -80,8 +76,8 @@ def cmd_storm():
     smp = vm.number("SMP", 255)
     count = vm.number("N", smp)
     say(f"Booting it with {smp} CPUs")
-    result = vm.run(kernel, "storm", smp=smp, append=[f"n={count}"], limit=1800, follow=follow_steps).check()
-    words = words_of(re.search(r"^@storm on (.*)$", result.output, re.M)[1])
+    result = vm.run(kernel, "storm", smp=smp, append=[f"n={count}"], limit=1800, follow=runs.follow_steps).check()
+    words = runs.words_of(re.search(r"^@storm on (.*)$", result.output, re.M)[1])
     print(
         f"{words['calls']} calls: {words['ok']} succeeded, {words['led']} led, {words['joined']} joined, "
         f"{words['wasted']} bytes wasted, {int(words['ms']) / 1000:.2f} s"
@@ -103,7 +99,7 @@ def cmd_shell():
 
 
 def cmd_kernel():
-    built()
+    built(tests=True)
 
 
 def cmd_where():
@@ -151,79 +147,21 @@ def report(tally, group, results):
         print(f"    FAILED {name}", flush=True)
 
 
-def vm_results(result, results):
-    """The results of a boot, with one more for the kernel log."""
-    problem = result.problem()
-    if problem:
-        say(problem)
-    return [*results, ("kernel log is clean and complete", tap.FAILED if problem else tap.PASSED)]
-
-
-def run_kselftests(kernel, smp, name, tests=None, limit=1500, test_limit=30):
-    """Returns the results, and what the tests wrote."""
-    append = [f"limit={test_limit}"]
-    if tests:
-        append.append(f"tests={','.join(tests)}")
-    result = vm.run(kernel, "kselftest", smp=smp, append=append, limit=limit, name=name)
-    say(f"  TAP: {result.output_file}, kernel log: {result.log_file}, {result.seconds:.0f} s")
-    return vm_results(result, tap.kselftests(result.output)), result.output
-
-
-def run_kmod(kernel, smp):
-    """The kernel's own test of request_module()."""
-    result = vm.run(kernel, "kmod", smp=smp, limit=900, name=f"kmod-smp{smp}")
-    say(f"  output: {result.output_file}, kernel log: {result.log_file}, {result.seconds:.0f} s")
-    return vm_results(result, tap.kselftests(result.output))
-
-
-def run_reading(kernel):
-    """Whether reading what is in flight slows a storm, on one CPU whose clock counts instructions."""
-    result = vm.run(kernel, "reading", smp=1, icount=True)
-    found = re.search(r"^@reading (.*)$", result.output, re.M)
-    words = {key: int(value) for key, value in words_of(found[1] if found else "").items()}
-    change = words.get("read_storm_ns", 0) - words.get("alone_storm_ns", 0)
-    say(
-        f"  instructions of a storm of 255: {words.get('alone_storm_ns')} alone, {change:+} with a reader, which took "
-        f"{words.get('read_reader_ns')} for reading {words.get('read_reads')} times"
-    )
-    good = words.get("alone_ok") == words.get("read_ok") == 255 and abs(change) < words["read_reader_ns"]
-    return vm_results(result, [("a reader does not slow a storm", tap.PASSED if good else tap.FAILED)])
-
-
-def run_debug(kernel):
-    """The kselftests on the kernel that finds mistakes. It is slow, and its tests may be."""
-    smp = 4
-    results, output = run_kselftests(kernel, smp, "kselftest-debug", limit=2400, test_limit=300)
-    looked = "# kmemleak has looked" in output
-    return [*results, ("kmemleak has looked", tap.PASSED if looked else tap.FAILED)]
-
-
-def run_compare(kernel, output):
-    """Compares what the tests wrote on our kernel with what they do on the stock kernel."""
-    say("Running the kselftests on the stock kernel")
-    stock = compare.stock(kernel)
+def run_compare(kernel, code, output):
+    """Compares what the tests wrote on our kernel with what they do on the stock kernel, or with its C code in ours."""
+    title = f"Linux {kernel.release}" if code == "stock" else "module.dedup=c"
+    say(f"Running the kselftests with {title}")
+    other = compare.other(kernel, code)
     ours = compare.Seen().read(output)
-    rows = compare.table(stock, ours, kernel.release)
+    rows = compare.table(other, ours, title)
     compare.print_table(rows)
-    say(f"The same as Markdown: {compare.write(rows)}")
-    return compare.verdicts(stock, ours)
-
-
-def run_kunit(kernel, smp):
-    append = ["kunit.enable=1", "kunit.autorun=1"]
-    result = vm.run(kernel, "nothing", smp=smp, append=append, limit=300, name="kunit")
-    say(f"  kernel log with the results: {result.log_file}, {result.seconds:.0f} s")
-    results = tap.kunit(kernel.source, result.log_file)
-    wanted = [entry for entry in results if re.match(r"module_dedup|.*completion", entry[0])]
-    others = [name for name, got in results if got == tap.FAILED and not re.match(r"module_dedup|.*completion", name)]
-    wanted.append((f"no other suite fails {' '.join(others)}".strip(), tap.FAILED if others else tap.PASSED))
-    for suite in ("module_dedup", "completion"):
-        found = any(suite in name for name, _ in wanted)
-        wanted.append((f"suite {suite} ran", tap.PASSED if found else tap.FAILED))
-    return vm_results(result, wanted)
+    say(f"The same as Markdown: {compare.write(rows, code)}")
+    return compare.verdicts(other, ours, code)
 
 
 def finish(tally):
+    if runs.records:
+        say(f"What ran: {runs.TABLE}")
     for group, name in tally.failures():
         say(f"FAILED {group}: {name}")
     print(tally.summary(), flush=True)
@@ -238,23 +176,42 @@ def finish_one(group, results):
 
 
 def cmd_lint():
-    finish_one("lint", lint.checks(built(tests=True)))
+    finish_one("lint", lint.checks(built("", tests=True)))
+
+
+def cmd_model():
+    """Every interleaving of a few callers of the engine; and that its mutants are found."""
+    tools.ensure_cargo()
+    finish_one("model", model.checks())
 
 
 def cmd_kunit():
-    finish_one("KUnit", run_kunit(built(), vm.number("SMP", vm.DEFAULT_SMP)))
+    finish_one("KUnit", runs.kunit(built(), vm.number("SMP", vm.DEFAULT_SMP)))
 
 
 def cmd_kselftest():
     """The kselftests alone, or those that TESTS= names."""
     kernel = built()
-    results, _ = run_kselftests(kernel, vm.number("SMP", vm.DEFAULT_SMP), "kselftest", named_tests())
+    smp = vm.number("SMP", runs.SANITIZED_SMP if kernel.variant else vm.DEFAULT_SMP)
+    results, _ = runs.kselftests(kernel, smp, "kselftest", named_tests())
     finish_one("kselftest", results)
 
 
-def cmd_debug():
-    """The kselftests on a kernel with KASAN, lockdep and kmemleak."""
-    finish_one("kselftest, debug kernel", run_debug(built("debug", tests=True)))
+def at_random(what):
+    """As many random calls as CALLS= says; SEED= repeats what was tried."""
+    kernel = built()
+    seed = os.environ.get("SEED") and vm.number("SEED", 1)
+    smp = vm.number("SMP", runs.RANDOM_SMP)
+    results = runs.at_random(kernel, what, smp, vm.number("CALLS", 20_000), seed)
+    finish_one(what, results)
+
+
+def cmd_chaos():
+    at_random("chaos")
+
+
+def cmd_fuzz():
+    at_random("fuzz")
 
 
 def named_tests():
@@ -263,43 +220,108 @@ def named_tests():
 
 def cmd_compare():
     """One table: the clauses of the contract, what stock does, what ours does."""
-    kernel = built(tests=True)
+    kernel = built("", tests=True)
     stock = built_stock()
     say("Running the kselftests on our kernel")
-    results, output = run_kselftests(kernel, 8, "compare-ours", compare.PROGRAMS)
+    results, output = runs.kselftests(kernel, 8, "compare-ours", compare.PROGRAMS)
     tally = tap.Tally()
     report(tally, "ours", results)
-    report(tally, "compared with stock", run_compare(stock, output))
+    report(tally, "compared with stock", run_compare(stock, "stock", output))
     finish(tally)
 
 
-def cmd_test():
-    """Everything that must hold."""
-    tally = tap.Tally()
-    kernel = built(tests=True)
+def test_without_guests(tally, kernel):
     report(tally, "lint", lint.checks(kernel))
     report(tally, "without CONFIG_MODULE_DEDUP", lint.disabled(kernel))
-    report(tally, "KUnit, 8 CPUs", run_kunit(kernel, 8))
+    report(tally, "model", model.checks())
+
+
+def test_plain(tally, kernel):
+    """All that must hold in guests of the usual kernel. Returns what the kselftests wrote."""
+    report(tally, "KUnit, 8 CPUs", runs.kunit(kernel, 8))
     outputs = {}
     for smp in (8, 1, 2, 64):
-        results, outputs[smp] = run_kselftests(kernel, smp, f"kselftest-smp{smp}")
+        results, outputs[smp] = runs.kselftests(kernel, smp, f"kselftest-smp{smp}")
         report(tally, f"kselftest, {smp} CPUs", results)
-    report(tally, "reading in a storm", run_reading(kernel))
+    report(tally, "reading in a storm", runs.reading(kernel))
     for smp in (8, 64):
-        report(tally, f"kmod.sh, {smp} CPUs", run_kmod(kernel, smp))
-    report(tally, "compared with stock", run_compare(built_stock(), outputs[8]))
-    report(tally, "kselftest, debug kernel", run_debug(built("debug", tests=True)))
+        report(tally, f"kmod.sh, {smp} CPUs", runs.kmod(kernel, smp))
+    report(tally, "chaos", runs.at_random(kernel, "chaos", runs.RANDOM_SMP, 30_000))
+    report(tally, "compared with the C code", run_compare(kernel, "c", outputs[8]))
+    return outputs[8]
+
+
+def test_sanitized(tally, name, chaos, fuzz):
+    """The kselftests, and so many random calls, on a kernel that finds mistakes."""
+    kernel = built(name, tests=True)
+    results, _ = runs.kselftests(kernel, runs.SANITIZED_SMP, f"kselftest-{name}")
+    report(tally, f"kselftest, {name} kernel", results)
+    for what, calls in (("chaos", chaos), ("fuzz", fuzz)):
+        report(tally, f"{what}, {name} kernel", runs.at_random(kernel, what, runs.RANDOM_SMP, calls))
+
+
+def built_aside(name):
+    """Builds a kernel with the time that others leave: tests wait a lot."""
+    # Of this thread, and what it starts.
+    os.setpriority(os.PRIO_PROCESS, 0, 19)
+    return built(name, tests=True)
+
+
+def cmd_test():
+    """Everything that must hold, and fits into an hour."""
+    tally = tap.Tally()
+    kernel = built("", tests=True)
+    test_without_guests(tally, kernel)
+    with ThreadPoolExecutor(1) as aside:
+        debug = aside.submit(built_aside, "debug")
+        test_plain(tally, kernel)
+        debug.result()
+    test_sanitized(tally, "debug", 5_000, 10_000)
+    finish(tally)
+
+
+def cmd_test_debug():
+    """All kernels that find mistakes, with a long run of random calls on each."""
+    tally = tap.Tally()
+    test_all_sanitized(tally)
+    finish(tally)
+
+
+def test_all_sanitized(tally):
+    # What cannot be built is to be known before hours have passed.
+    for name in runs.SANITIZED:
+        built(name, tests=True)
+    test_sanitized(tally, "debug", 100_000, 1_000_000)
+    test_sanitized(tally, "kcsan", 20_000, 20_000)
+    test_sanitized(tally, "rt", 20_000, 20_000)
+
+
+def cmd_test_all():
+    """Everything, however long it takes."""
+    tally = tap.Tally()
+    kernel = built("", tests=True)
+    test_without_guests(tally, kernel)
+    output = test_plain(tally, kernel)
+    report(tally, "compared with stock", run_compare(built_stock(), "stock", output))
+    report(tally, "chaos, a million calls", runs.at_random(kernel, "chaos", runs.RANDOM_SMP, 1_000_000))
+    report(tally, "chaos, 64 CPUs", runs.at_random(kernel, "chaos", 64, 20_000, processes=128))
+    test_all_sanitized(tally)
     finish(tally)
 
 
 def main():
-    commands = {name.removeprefix("cmd_"): value for name, value in globals().items() if name.startswith("cmd_")}
+    commands = {
+        name.removeprefix("cmd_").replace("_", "-"): value
+        for name, value in globals().items()
+        if name.startswith("cmd_")
+    }
     if len(sys.argv) != 2 or sys.argv[1] not in commands:
         print(f"usage: python3 -m host {'|'.join(commands)}", file=sys.stderr)
         return 2
     lock = None
     try:
         vm.check_variables()
+        runs.kernel_asked_for()
         if sys.argv[1] != "apply":
             lock = lock_cache()
         commands[sys.argv[1]]()

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from . import tools
-from .util import CACHE, TOP, Failure, jobs, log_file, run, say, write_if_changed
+from .util import CACHE, TOP, Failure, jobs, log_file, output_of, run, say, write_if_changed
 
 CONFIG = TOP / "vm/kernel.config"
 
@@ -15,6 +15,8 @@ VARIANTS = {
     "": "",
     # With everything that finds mistakes. Rust and KASAN go together with clang only.
     "debug": (TOP / "vm/debug.config").read_text(),
+    "kcsan": (TOP / "vm/kcsan.config").read_text(),
+    "rt": (TOP / "vm/rt.config").read_text(),
     # Without us, and without Rust.
     "off": "".join(
         f"# CONFIG_{name} is not set\n"
@@ -49,6 +51,12 @@ class Kernel:
     @property
     def release(self):
         return (self.folder / "include/config/kernel.release").read_text().strip()
+
+    def functions(self):
+        """The names of all functions of the module loader, which we are a part of, without what compilers add."""
+        objects = (self.folder / "kernel/module").glob("*.o")
+        symbols = output_of(["nm", *objects]) or ""
+        return frozenset(re.findall(r"^\w+ [tT] (\w+)", symbols, re.M))
 
     def make(self, *targets, what, progress=True, check=True, log=None, env=None):
         command = ["make", "-C", self.source, f"O={self.folder}", f"-j{jobs()}", *self.variables, *targets]

@@ -111,6 +111,19 @@ def ensure_llvm():
         raise Failure("clang with lld and the llvm tools is missing, and installing Debian's packages did not help")
 
 
+def cargo_package():
+    return "cargo-web" if apt.candidate("cargo") < RUSTC_MIN else "cargo"
+
+
+def ensure_cargo():
+    """Finds cargo, or installs it."""
+    if shutil.which("cargo"):
+        return
+    if apt.have_apt() and os.geteuid() == 0:
+        apt.update()
+    apt.install({cargo_package(), "gcc", "patch"})
+
+
 def find_bindgen():
     for bindgen in (os.environ.get("BINDGEN"), CACHE / "bindgen/bin/bindgen", shutil.which("bindgen")):
         if bindgen and apt.version_of(output_of([bindgen, "--version"])) >= BINDGEN_MIN:
@@ -149,9 +162,10 @@ def ensure(tests=False):
     need_rust = not rust or not all(path.exists() for path in tools.values())
     need_libclang = not find_libclang()
     need_bindgen = not find_bindgen()
-    cargo = shutil.which("cargo")
+    # The model is built with it.
+    need_cargo = tests and not shutil.which("cargo")
 
-    if missing or need_rust or need_libclang or need_bindgen:
+    if missing or need_rust or need_libclang or need_bindgen or need_cargo:
         if apt.have_apt() and os.geteuid() == 0:
             apt.update()
         if need_rust:
@@ -161,8 +175,10 @@ def ensure(tests=False):
         bindgen_packaged = apt.candidate("bindgen") >= BINDGEN_MIN
         if need_bindgen and bindgen_packaged:
             missing.add("bindgen")
-        elif need_bindgen and not cargo:
-            missing.add("cargo-web" if apt.candidate("cargo") < RUSTC_MIN else "cargo")
+        elif need_bindgen:
+            need_cargo = not shutil.which("cargo")
+        if need_cargo:
+            missing.add(cargo_package())
         if missing:
             apt.install(missing)
         if need_bindgen and not find_bindgen():

@@ -383,14 +383,19 @@ impl<K: Key> State<K> {
         Some(removed)
     }
 
-    /// Closes the flight for `key` if all that is missing is that its leader wakes up.
+    /// Closes the flight for `key` if all that is missing is that its leader ends it.
     fn close_if_over(&mut self, key: &K) -> Option<()> {
         let node = self
             .flights
             .get(key.hash())?
             .find(|node| !node.closed && node.flight.key.same_call(key))?;
         let id = node.flight.id;
-        if K::is_over(self.graph.helper(node.work?)?) {
+        let over = match self.graph.request_at(node.work?) {
+            Some(request) => K::is_over(request.helper?),
+            // The leader has woken up, and does not wait for it any more.
+            None => true,
+        };
+        if over {
             self.flight_mut(id)?.closed = true;
         }
         Some(())

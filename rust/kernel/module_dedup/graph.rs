@@ -91,7 +91,7 @@ pub(super) struct TaskNode<L> {
 pub(super) struct RequestNode<L> {
     serial: usize,
     label: L,
-    helper: Option<TaskId>,
+    pub(super) helper: Option<TaskId>,
     /// Whether a wait was refused because it would have been for this request, among others.
     refused: Cell<bool>,
 }
@@ -131,16 +131,11 @@ impl<L> Graph<L> {
     }
 
     /// What is waited for, if that is a request.
-    fn request_at(&self, target: Target) -> Option<&RequestNode<L>> {
+    pub(super) fn request_at(&self, target: Target) -> Option<&RequestNode<L>> {
         match target {
             Target::Request(serial) => self.request(serial),
             _ => None,
         }
-    }
-
-    /// Who does what is waited for, if that is a request, and known.
-    pub(super) fn helper(&self, target: Target) -> Option<TaskId> {
-        self.request_at(target)?.helper
     }
 }
 

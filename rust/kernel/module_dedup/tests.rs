@@ -944,6 +944,20 @@ mod suite {
         Ok(())
     }
 
+    /// The same, when its leader knows of that already.
+    #[test]
+    fn request_that_is_not_waited_for_any_more() -> Result {
+        let table = Table::new()?;
+        let first = leader(&table, key(REQUEST, 1))?;
+        let request = requesting(&table, task(1), task(2))?;
+        first.set_request(&request);
+        drop(request);
+        let late = behind(&table, key(REQUEST, 1))?;
+        first.finish(1);
+        late.wait(None)?.finish(2);
+        Ok(())
+    }
+
     #[test]
     fn patience_has_an_end() -> Result {
         let table = Table::new()?;

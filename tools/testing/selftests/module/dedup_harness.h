@@ -9,17 +9,6 @@
 #include "dedup.h"
 #include "kselftest_harness.h"
 
-/*
- * Seconds after which a test counts as hanging. No test needs it to be right;
- * a kernel where many hang, or that is slow, may get another limit.
- */
-static inline int test_limit(void)
-{
-	const char *text = getenv("DEDUP_TEST_LIMIT");
-
-	return text && atoi(text) > 0 ? atoi(text) : 30;
-}
-
 #undef TEST_F
 #define TEST_F(fixture_name, test_name) \
 	__TEST_F_IMPL(fixture_name, test_name, -1, test_limit())

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What is run in a guest, what came of it, and a record of it."""
+
+import json
+import os
+import random
+import re
+
+from . import tap, vm
+from .util import OUT, Failure, say
+
+# Kernels that find mistakes, and by what.
+SANITIZED = {
+    "debug": "KASAN, lockdep, kmemleak, DEBUG_OBJECTS",
+    "kcsan": "KCSAN",
+    "rt": "PREEMPT_RT, lockdep",
+}
+# What they say of themselves: a check that is not there finds nothing.
+MARKS = {
+    "debug": ("KernelAddressSanitizer initialized", "Lock dependency validator", "kmemleak has looked"),
+    "kcsan": ("kcsan: enabled early",),
+    "rt": ("PREEMPT_RT", "Lock dependency validator"),
+}
+SANITIZED_SMP = 4
+# Many calls, and as many CPUs as most machines can emulate at full speed.
+RANDOM_SMP = 2
+COLUMNS = ("kernel", "cpus", "what", "rounds", "calls", "faults", "killed", "log_lines", "passed", "failed", "seconds")
+
+# What ran, and where that is written.
+records = []
+TABLE = OUT / "ran.md"
+
+
+def kernel_asked_for():
+    """The kernel that the user has named by KERNEL=: the usual one if none."""
+    name = os.environ.get("KERNEL") or ""
+    if name and name not in SANITIZED:
+        raise Failure(f"KERNEL={name} is none of {', '.join(SANITIZED)}.")
+    return name
+
+
+def words_of(line):
+    """KEY=VALUE words as a dictionary."""
+    return dict(word.split("=", 1) for word in line.split() if "=" in word)
+
+
+def follow_steps(line):
+    if line.startswith("@step "):
+        say(f"  {line.removeprefix('@step ')}")
+
+
+def found(output, name):
+    """The words of the line of a job that starts with @name."""
+    match = re.search(rf"^@{name} (.*)$", output, re.M)
+    return words_of(match[1]) if match else {}
+
+
+def finish(kernel, smp, what, result, results, **more):
+    """The results of a boot, with more for its kernel log; and a record of all that."""
+    problem = result.problem()
+    if problem:
+        say(problem)
+    results = [*results, ("kernel log is clean and complete", tap.FAILED if problem else tap.PASSED)]
+    for mark in MARKS.get(kernel.variant, ()):
+        seen = mark in result.log or mark in result.output
+        results.append((f"{mark}: seen", tap.PASSED if seen else tap.FAILED))
+    if result.elsewhere:
+        say(f"  {result.elsewhere} data races elsewhere in the kernel, between functions that are not of the loader")
+    say(f"  output: {result.output_file}, kernel log: {result.log_file}, {result.seconds:.0f} s")
+    got = [result for _, result in results]
+    records.append(
+        {
+            "kernel": SANITIZED.get(kernel.variant, "plain"),
+            "cpus": smp,
+            "what": what,
+            "log_lines": result.log.count("\n"),
+            "passed": got.count(tap.PASSED),
+            "failed": got.count(tap.FAILED),
+            "seconds": round(result.seconds),
+            **more,
+        }
+    )
+    write_records()
+    return results
+
+
+def kselftests(kernel, smp, name, tests=None):
+    """Returns the results, and what the tests wrote. Where all is slow its tests may be, too."""
+    limit, test_limit = (3600, 300) if kernel.variant else (1500, 30)
+    append = [f"limit={test_limit}"]
+    if tests:
+        append.append(f"tests={','.join(tests)}")
+    result = vm.run(kernel, "kselftest", smp=smp, append=append, limit=limit, name=name)
+    return finish(kernel, smp, "kselftests", result, tap.kselftests(result.output)), result.output
+
+
+def kmod(kernel, smp):
+    """The kernel's own test of request_module()."""
+    result = vm.run(kernel, "kmod", smp=smp, limit=900, name=f"kmod-smp{smp}")
+    return finish(kernel, smp, "kmod.sh", result, tap.kselftests(result.output))
+
+
+def reading(kernel):
+    """Whether reading what is in flight slows a storm, on one CPU whose clock counts instructions."""
+    result = vm.run(kernel, "reading", smp=1, icount=True)
+    words = {key: int(value) for key, value in found(result.output, "reading").items()}
+    change = words.get("read_storm_ns", 0) - words.get("alone_storm_ns", 0)
+    say(
+        f"  instructions of a storm of 255: {words.get('alone_storm_ns')} alone, {change:+} with a reader, which took "
+        f"{words.get('read_reader_ns')} for reading {words.get('read_reads')} times"
+    )
+    good = words.get("alone_ok") == words.get("read_ok") == 255 and abs(change) < words["read_reader_ns"]
+    results = [("a reader does not slow a storm", tap.PASSED if good else tap.FAILED)]
+    return finish(kernel, 1, "reading in a storm", result, results)
+
+
+def kunit(kernel, smp):
+    append = ["kunit.enable=1", "kunit.autorun=1"]
+    result = vm.run(kernel, "nothing", smp=smp, append=append, limit=300, name="kunit")
+    results = tap.kunit(kernel.source, result.log_file)
+    wanted = [entry for entry in results if re.match(r"module_dedup|.*completion", entry[0])]
+    others = [name for name, got in results if got == tap.FAILED and not re.match(r"module_dedup|.*completion", name)]
+    wanted.append((f"no other suite fails {' '.join(others)}".strip(), tap.FAILED if others else tap.PASSED))
+    for suite in ("module_dedup", "completion"):
+        ran = any(suite in name for name, _ in wanted)
+        wanted.append((f"suite {suite} ran", tap.PASSED if ran else tap.FAILED))
+    return finish(kernel, smp, "KUnit", result, wanted)
+
+
+def at_random(kernel, what, smp, calls, seed=None, processes=None):
+    """Chaos or fuzz: many calls, at random."""
+    seed = seed or random.getrandbits(32)
+    append = [f"program=dedup_{what}", f"calls={calls}", f"seed={seed}"]
+    append += [f"processes={processes}"] if processes else []
+    again = [f"make {what}", f"SEED={seed}", f"CALLS={calls}", f"SMP={smp}"]
+    again += [f"KERNEL={kernel.variant}"] if kernel.variant else []
+    say(f"Running {what}; to try the same again: {' '.join(again)}")
+    name = "-".join(filter(None, [what, kernel.variant, f"smp{smp}", str(calls)]))
+    # It has a limit of its own for each round; this one is for a guest that is stuck as a whole.
+    limit = 900 + calls // (10 if kernel.variant else 50)
+    result = vm.run(kernel, "random", smp=smp, append=append, limit=limit, name=name, follow=follow_steps)
+    words = found(result.output, what)
+    if words:
+        say(f"  {' '.join(f'{key}={value}' for key, value in words.items())}")
+    for line in re.findall(r"^(?:# round|# .* (?:hangs|ended with|C code|live)|Bail out).*$", result.output, re.M)[:10]:
+        say(f"  {line}")
+    numbers = {key: int(value) for key, value in words.items() if value.isdigit()}
+    # A long run comes by all of these.
+    missing = [key for key, value in numbers.items() if not value and calls >= 20_000]
+    results = [
+        *tap.kselftests(result.output),
+        (f"{calls} calls were made", tap.PASSED if numbers.get("calls", 0) >= calls else tap.FAILED),
+        (f"all was tried {' '.join(missing)}".strip(), tap.FAILED if missing else tap.PASSED),
+    ]
+    more = {key: numbers[key] for key in ("rounds", "calls", "faults", "killed") if key in numbers}
+    return finish(kernel, smp, what, result, results, seed=seed, **more)
+
+
+def write_records():
+    """What ran, as JSON and as a table."""
+    OUT.mkdir(exist_ok=True)
+    (OUT / "ran.json").write_text(json.dumps(records, indent=1) + "\n")
+    lines = [[column.replace("_", " ") for column in COLUMNS], ["---"] * len(COLUMNS)]
+    for record in records:
+        values = [record.get(column, "") for column in COLUMNS]
+        lines.append([f"{value:,}" if isinstance(value, int) else value for value in values])
+    TABLE.write_text("".join(f"| {' | '.join(line)} |\n" for line in lines))

@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Locks, completions, references and atomics.
+
+use crate::{
+    alloc::{AllocError, Allocation, Flags},
+    error::{
+        code::{ERESTARTSYS, ETIMEDOUT},
+        Result,
+    },
+    time::Jiffies,
+    world::{self, Event},
+};
+use loom::sync::{Mutex, MutexGuard};
+use std::{
+    cell::RefCell,
+    collections::VecDeque,
+    mem::MaybeUninit,
+    ops::{Deref, DerefMut},
+};
+
+pub struct SpinLock<T>(Mutex<T>);
+
+impl<T> SpinLock<T> {
+    pub fn new(value: T) -> Self {
+        Self(Mutex::new(value))
+    }
+
+    pub fn lock(&self) -> Guard<'_, T> {
+        world::must_not_hold_a_lock("takes a spinlock");
+        let guard = self.0.lock().unwrap();
+        world::set_holds_lock(true);
+        Guard(guard)
+    }
+}
+
+pub struct Guard<'a, T>(MutexGuard<'a, T>);
+
+impl<T> Deref for Guard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> DerefMut for Guard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0
+    }
+}
+
+impl<T> Drop for Guard<'_, T> {
+    fn drop(&mut self) {
+        world::set_holds_lock(false);
+    }
+}
+
+/// As `kernel/sched/completion.c` has it: each [`Completion::complete`] is one token, and wakes the
+/// task that has waited longest. A task that sleeps is given the token as it is woken, so that it
+/// need not come back for it. In the kernel another one that comes in between would take it, and
+/// the token for that one be left for the first: they are all alike.
+#[derive(Default)]
+pub struct Completion(RefCell<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    done: usize,
+    queue: VecDeque<world::Index>,
+}
+
+impl Completion {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub fn complete(&self) {
+        world::must_not_hold_a_lock("wakes somebody");
+        world::locked(|| {
+            let mut waiting = self.0.borrow_mut();
+            let first = waiting.queue.pop_front();
+            if !first.is_some_and(world::wake_with_token) {
+                waiting.done += 1;
+            }
+        });
+    }
+
+    pub fn wait_for_completion(&self) {
+        let _ = self.wait(Jiffies::MAX, &[]);
+    }
+
+    pub fn wait_for_completion_interruptible_timeout(&self, timeout: Jiffies) -> Result<Jiffies> {
+        self.wait(timeout, &[Event::Signal, Event::Kill])
+    }
+
+    pub fn wait_for_completion_killable_timeout(&self, timeout: Jiffies) -> Result<Jiffies> {
+        self.wait(timeout, &[Event::Kill])
+    }
+
+    /// This is `do_wait_for_common()`.
+    fn wait(&self, timeout: Jiffies, signals: &[Event]) -> Result<Jiffies> {
+        world::must_not_hold_a_lock("sleeps");
+        let me = world::index();
+        let mut timer = world::Timer::new(timeout);
+        loop {
+            let over = world::locked(|| {
+                let mut waiting = self.0.borrow_mut();
+                waiting.queue.retain(|task| *task != me);
+                if waiting.done > 0 {
+                    waiting.done -= 1;
+                    return Some(Ok(1));
+                }
+                if timer.is_over() {
+                    return Some(Err(ETIMEDOUT));
+                }
+                if world::has_happened(signals) {
+                    return Some(Err(ERESTARTSYS));
+                }
+                waiting.queue.push_back(me);
+                None
+            });
+            if let Some(result) = over {
+                return result;
+            }
+            timer.sleep();
+            if world::take_token() {
+                return Ok(1);
+            }
+        }
+    }
+}
+
+/// Its count is not one of loom's objects: that it is right is known, and each one that is used
+/// multiplies what there is to explore.
+pub struct Arc<T>(std::sync::Arc<(T, Allocation)>);
+
+impl<T> Arc<T> {
+    pub fn new(value: T, _: Flags) -> Result<Self, AllocError> {
+        Ok(Self(std::sync::Arc::new((value, Allocation::new()?))))
+    }
+}
+
+impl<T> Clone for Arc<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T> Deref for Arc<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0 .0
+    }
+}
+
+impl<T> From<UniqueArc<T>> for Arc<T> {
+    fn from(unique: UniqueArc<T>) -> Self {
+        Self(std::sync::Arc::new((unique.value, unique.allocation)))
+    }
+}
+
+pub struct UniqueArc<T> {
+    value: T,
+    allocation: Allocation,
+}
+
+impl<T> UniqueArc<T> {
+    pub fn new_uninit(_: Flags) -> Result<UniqueArc<MaybeUninit<T>>, AllocError> {
+        Ok(UniqueArc {
+            allocation: Allocation::new()?,
+            value: MaybeUninit::uninit(),
+        })
+    }
+}
+
+impl<T> UniqueArc<MaybeUninit<T>> {
+    pub fn write(self, value: T) -> UniqueArc<T> {
+        UniqueArc {
+            value,
+            allocation: self.allocation,
+        }
+    }
+}
+
+pub mod atomic {
+    use loom::cell::UnsafeCell;
+    use std::cell::RefCell;
+
+    pub struct Relaxed;
+
+    /// Memory without an order of its own, as all accesses are relaxed.
+    ///
+    /// None of them is a place where loom switches, which would multiply what there is to explore.
+    /// Loom's atomics would let a load see an old value wherever nothing orders the two. Here that
+    /// is found all the same, and at once: each value is in a cell of its own, and loom complains
+    /// if a load comes after a store that is not ordered before it. That goes for an `i64`, in
+    /// which a flight keeps its outcome. A `u64` only counts, and nothing depends on it.
+    pub struct Atomic<T: Value> {
+        first: T,
+        latest: RefCell<Option<T::Cell>>,
+    }
+
+    pub trait Value: Copy {
+        type Cell;
+
+        fn cell(self) -> Self::Cell;
+        fn get(cell: &Self::Cell) -> Self;
+        fn plus(self, other: Self) -> Self;
+    }
+
+    impl Value for u64 {
+        type Cell = u64;
+
+        fn cell(self) -> u64 {
+            self
+        }
+
+        fn get(cell: &u64) -> u64 {
+            *cell
+        }
+
+        fn plus(self, other: u64) -> u64 {
+            self + other
+        }
+    }
+
+    impl Value for i64 {
+        type Cell = (UnsafeCell<()>, i64);
+
+        fn cell(self) -> Self::Cell {
+            let cell = UnsafeCell::new(());
+            cell.with_mut(|_| ());
+            (cell, self)
+        }
+
+        fn get(cell: &Self::Cell) -> i64 {
+            cell.0.with(|_| ());
+            cell.1
+        }
+
+        fn plus(self, other: i64) -> i64 {
+            self + other
+        }
+    }
+
+    impl<T: Value> Atomic<T> {
+        pub const fn new(first: T) -> Self {
+            Self {
+                first,
+                latest: RefCell::new(None),
+            }
+        }
+
+        pub fn load(&self, _: Relaxed) -> T {
+            self.latest.borrow().as_ref().map_or(self.first, T::get)
+        }
+
+        pub fn store(&self, value: T, _: Relaxed) {
+            *self.latest.borrow_mut() = Some(value.cell());
+        }
+
+        pub fn add(&self, value: T, _: Relaxed) {
+            let sum = self.load(Relaxed).plus(value);
+            self.store(sum, Relaxed);
+        }
+    }
+}
