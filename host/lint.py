@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from . import series, source, tap
+from . import model, series, source, tap
 from .kernel import Kernel
 from .util import CACHE, TOP, Failure, log_file, output_of, run, say
 
@@ -124,6 +124,7 @@ def checks(kernel):
         ),
         # The kernel is built by clippy, with warnings as errors; it would not be here otherwise.
         ("clippy", tap.PASSED if kernel.vmlinux.is_file() else tap.FAILED),
+        attempt("clippy of the model", model.command("clippy"), log_file("clippy-model.log"), cwd=TOP / "model"),
         rustdoc(kernel, log_file("rustdoc.log")),
         documentation(tree, log_file("sphinx.log")),
         attempt(
@@ -151,8 +152,9 @@ def checks(kernel):
 
 
 def rust_roots():
-    """Our Rust files that no other of ours brings in as a module."""
-    return [path for path in files(".rs") if not path.with_suffix("").parent.with_suffix(".rs").is_file()]
+    """Our Rust files that no other of ours brings in as a module, and those of the model beside the engine."""
+    ours = [path for path in files(".rs") if not path.with_suffix("").parent.with_suffix(".rs").is_file()]
+    return [*ours, *(TOP / "model/src" / name for name in ("main.rs", "world.rs", "shim/mod.rs"))]
 
 
 def disassembly(path):

@@ -9,6 +9,7 @@ from . import tap
 from .util import CACHE, OUT, TOP, Failure, log_file, output_of, run, say, tail
 
 FOLDER = CACHE / "model"
+TARGET = FOLDER / "target"
 # What the model is built from, below TOP. Mutants change some of it.
 SOURCES = ("model", "rust/kernel/module_dedup.rs", "rust/kernel/module_dedup")
 # For one scenario, in seconds. The longest takes half a minute.
@@ -20,14 +21,20 @@ FAILED = re.compile(r"FAILED: (.*)$", re.M)
 NO_PROPERTY = ("Model exceeded", "the process was killed", "[loom internal bug]", "There is no scenario")
 
 
+def command(what):
+    """What cargo is to do, for a folder that has the model."""
+    cargo = shutil.which("cargo")
+    if not cargo:
+        raise Failure("cargo is missing. As root: apt-get install cargo (on Debian 12: cargo-web)")
+    lints = ["--", "-D", "warnings"] if what == "clippy" else []
+    return [cargo, what, "--release", "--locked", "--target-dir", str(TARGET), *lints]
+
+
 def build(log, patch=None):
     """Builds the model, with a change to the engine if there is a patch. Returns the program.
 
     Always from a copy, whose files are new: cargo goes by their time, and takes all copies for one.
     """
-    cargo = shutil.which("cargo")
-    if not cargo:
-        raise Failure("cargo is missing. As root: apt-get install cargo (on Debian 12: cargo-web)")
     where = FOLDER / "source"
     shutil.rmtree(where, ignore_errors=True)
     for source in SOURCES:
@@ -38,19 +45,17 @@ def build(log, patch=None):
         else:
             shutil.copyfile(TOP / source, where / source)
     if patch:
-        command = ["patch", "-p1", "--fuzz=0", "-d", str(where), "-i", str(patch)]
-        run(command, log=log, what=f"Applying {patch.name}, which has to follow the engine,")
-    target = FOLDER / "target"
-    command = [cargo, "build", "--release", "--locked", "--target-dir", str(target)]
-    run(command, log=log, what="Building the model", cwd=where / "model")
-    return target / "release/model"
+        words = ["patch", "-p1", "--fuzz=0", "-d", str(where), "-i", str(patch)]
+        run(words, log=log, what=f"Applying {patch.name}, which has to follow the engine,")
+    run(command("build"), log=log, what="Building the model", cwd=where / "model")
+    return TARGET / "release/model"
 
 
 def explore(program, scenario, log):
     """Runs one scenario. Returns what PASSED matches, or None, and what it says of a failure, or None."""
-    command = ["timeout", str(LIMIT), str(program), scenario]
+    words = ["timeout", str(LIMIT), str(program), scenario]
     before = log.stat().st_size
-    status = run(command, log=log, what=f"Exploring {scenario}", check=False)
+    status = run(words, log=log, what=f"Exploring {scenario}", check=False)
     output = log.read_bytes()[before:].decode(errors="replace")
     failed = FAILED.search(output)
     if status == 124:

@@ -42,6 +42,8 @@
 #define TEST_KO MODULES_DIR "test_dedup.ko"
 #define BIG_KO MODULES_DIR "test_dedup_big.ko"
 #define REQUEST_FILE "/sys/kernel/debug/test_dedup_request"
+#define FAIL_NTH "/proc/self/fail-nth"
+#define FAILSLAB "/sys/kernel/debug/failslab/"
 #define KMEMLEAK "/sys/kernel/debug/kmemleak"
 #define MAX_CALLERS 1024
 

@@ -8,9 +8,6 @@
 
 #include "dedup_harness.h"
 
-#define FAIL_NTH "/proc/self/fail-nth"
-#define FAILSLAB "/sys/kernel/debug/failslab/"
-
 FIXTURE(no_memory) {
 };
 

@@ -13,11 +13,6 @@
 #include "dedup_helper.h"
 
 #define N 60
-#define FAIL_NTH "/proc/self/fail-nth"
-#define FAILSLAB "/sys/kernel/debug/failslab/"
-
-/* What a request returns whose helper exits with this status. */
-#define STATUS(status) ((status) << 8)
 
 FIXTURE(requests) {
 	struct stats before;

@@ -16,8 +16,6 @@
 #define DIR "/tmp/dedup_chaos/"
 #define STEPS 64
 #define NAMES 4
-/* What a request returns whose helper exits with this status. */
-#define STATUS(status) ((status) << 8)
 #define BAD_FLAG 1024
 /* An errno of the kernel, which the C code lets out. */
 #define ERESTARTSYS 512

@@ -10,6 +10,8 @@
 /* What helpers are to do, and what they did. */
 #define HELPER_DIR "/tmp/dedup_helper/"
 #define MODPROBE_PATH "/proc/sys/kernel/modprobe"
+/* What a request returns whose helper exits with this status. */
+#define STATUS(status) ((status) << 8)
 
 /* The path of a file about a request. */
 static inline const char *helper_file(const char *name, const char *what)

@@ -17,8 +17,6 @@
 
 #define MAX_WORKERS 256
 #define ERRNOS 1024
-#define FAIL_NTH "/proc/self/fail-nth"
-#define FAILSLAB "/sys/kernel/debug/failslab/"
 
 /* Seconds without any progress of anybody, after which a process counts as hanging. */
 #define STALLED 180
