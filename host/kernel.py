@@ -25,6 +25,10 @@ VARIANTS = {
 }
 
 
+# The objects that KCSAN watches: the module loader's, which call us.
+WATCHED = ("dedup_call.o", "kmod.o", "main.o", "stats.o")
+
+
 class Kernel:
     """One source tree and one configuration, and what is built from them."""
 
@@ -38,6 +42,9 @@ class Kernel:
         self.variables = list(toolchain.variables)
         if variant == "debug":
             self.variables.append(f"LLVM={tools.find_llvm()}")
+        elif variant == "kcsan":
+            # It looks at one access in so many: let that be ours, and not those of all the kernel.
+            self.variables += ["KCSAN_SANITIZE=n", *(f"KCSAN_SANITIZE_{name}=y" for name in WATCHED)]
 
     @property
     def vmlinux(self):

@@ -129,6 +129,9 @@ def command(kernel, smp, append, accel, serial):
     args += ["-smp", str(smp), "-m", memory(smp)]
     args += ["-kernel", str(kernel.vmlinux), "-initrd", str(kernel.folder / "initramfs.cpio")]
     words = ["console=ttyS0", "ignore_loglevel", "panic=-1", "tsc=reliable", *append]
+    if kernel.variant == "kcsan":
+        # Of few accesses, many, and for long.
+        words += ["kcsan.skip_watch=50", "kcsan.udelay_task=500"]
     if accel != "kvm":
         # Saves each CPU a calibration of two seconds.
         words.append("lpj=5000000")

@@ -469,21 +469,26 @@ static void work(int number, struct worker *w)
 	}
 }
 
-/* What a round is made of. Most rounds disturb in several ways. */
+/*
+ * What a round is made of. Most rounds disturb in several ways, and each way
+ * comes up in one of eight rounds at the least.
+ */
 static struct mixture some_mixture(unsigned int number)
 {
 	unsigned long long random = seed_of(number, 0);
+	unsigned int sure = number % 8;
 	struct mixture mix = {
-		.removes	= chance(&random, 75),
-		.rewrites	= chance(&random, 40),
-		.signals	= chance(&random, 30),
-		.kills		= chance(&random, 30),
-		.faults		= can_fail && chance(&random, 30),
-		.modes		= chance(&random, 20),
-		.requests	= chance(&random, 40),
+		.removes	= chance(&random, 75) || sure == 0,
+		.rewrites	= chance(&random, 40) || sure == 1,
+		.signals	= (chance(&random, 30) || sure == 2) && sure != 3,
+		.restarts	= chance(&random, 40) || sure == 3,
+		.kills		= chance(&random, 30) || sure == 4,
+		.faults		= (chance(&random, 30) || sure == 5) && can_fail,
+		.modes		= chance(&random, 20) || sure == 6,
+		.requests	= chance(&random, 40) || sure == 7,
 	};
 
-	mix.restarts = !mix.signals && chance(&random, 40);
+	mix.restarts &= !mix.signals;
 	return mix;
 }
 
