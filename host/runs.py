@@ -65,7 +65,7 @@ def finish(kernel, smp, what, result, results, **more):
         seen = mark in result.log or mark in result.output
         results.append((f"{mark}: seen", tap.PASSED if seen else tap.FAILED))
     if result.elsewhere:
-        say(f"  {result.elsewhere} data races elsewhere in the kernel, between functions that are not of the loader")
+        say(f"  {result.elsewhere} data races that stock has, too: elsewhere, or on the state of a module")
     say(f"  output: {result.output_file}, kernel log: {result.log_file}, {result.seconds:.0f} s")
     got = [result for _, result in results]
     records.append(
