@@ -7,7 +7,7 @@
 # These may be given on the command line or in the environment.
 export KSRC ACCEL SMP MEM LIMIT N TESTS KERNEL CALLS SEED
 
-TARGETS := run test test-debug test-all kselftest kunit model chaos fuzz compare lint shell watch storm \
+TARGETS := run test test-debug test-all kselftest kunit model chaos fuzz compare bench lint shell watch storm \
 	kernel where series apply clean
 
 .PHONY: help python $(TARGETS)
@@ -29,6 +29,7 @@ model: ## every interleaving of a few callers of the engine, and of its mutants
 chaos: ## CALLS= loads, removals, signals, kills and faults at random (SEED= repeats)
 fuzz: ## CALLS= hostile system calls
 compare: ## the kselftests on the stock kernel and on ours, in one table
+bench: ## stock, ours, and ours without joining, by instruction counts; with pictures
 lint: ## rustfmt, clippy, rustdoc, checkpatch, shellcheck and ruff
 shell: ## a shell in the booted kernel
 watch: ## storms in the booted kernel, and a table of what is in flight

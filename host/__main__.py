@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0
 """What the targets of the Makefile do."""
 
+import json
 import os
 import re
 import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from . import compare, lint, model, runs, series, source, tap, tools, vm, watch
+from . import bench, compare, lint, model, runs, series, source, tap, tools, vm, watch
 from .kernel import Kernel
 from .util import CACHE, OUT, Failure, lock_cache, say
 
@@ -228,6 +229,27 @@ def cmd_compare():
     report(tally, "ours", results)
     report(tally, "compared with stock", run_compare(stock, "stock", output))
     finish(tally)
+
+
+def cmd_bench():
+    """Stock, ours, and ours with module.dedup=off, measured by instruction counts."""
+    toolchain = tools.ensure()
+    # What fails is to fail before it has taken long.
+    tools.find_matplotlib()
+    stock, patched = source.trees(toolchain)
+    kernels = {}
+    for side, tree in (("stock", stock), ("ours", patched)):
+        kernels[side] = bench.stage(Kernel(toolchain, tree, "bench").build(), patched)
+    kernels["off"] = kernels["ours"]
+    say("Measuring, about six minutes")
+    before = json.loads(bench.JSON.read_text()) if bench.JSON.is_file() else {}
+    figures, functions = bench.measure(kernels)
+    bench.write(figures, functions)
+    bench.print_table(figures)
+    if before:
+        key, apart = bench.differences(before, figures)
+        print(f"\nSince the last run no figure has changed by more than {apart:.1%}{f' ({key})' if key else ''}.")
+    say(f"\nAll figures: {bench.JSON}, by function: {bench.PROFILE}, pictures: {bench.OUT}/bench-*.svg")
 
 
 def test_without_guests(tally, kernel):

@@ -79,6 +79,7 @@ def build(kernel):
     image.tree("/job", TOP / "vm/job")
     image.tree("/lib/modules", kernel.staging / "lib/modules")
     image.tree("/selftests", kernel.staging / "selftests")
+    image.tree("/bench", kernel.staging / "bench")
 
     listing = kernel.folder / "initramfs.list"
     listing.write_text("\n".join(image.entries.values()) + "\n")

@@ -17,6 +17,8 @@ VARIANTS = {
     "debug": (TOP / "vm/debug.config").read_text(),
     "kcsan": (TOP / "vm/kcsan.config").read_text(),
     "rt": (TOP / "vm/rt.config").read_text(),
+    # To measure: what people run.
+    "bench": (TOP / "vm/bench.config").read_text(),
     # Without us, and without Rust.
     "off": "".join(
         f"# CONFIG_{name} is not set\n"

@@ -3,6 +3,7 @@
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 from . import apt
@@ -122,6 +123,25 @@ def ensure_cargo():
     if apt.have_apt() and os.geteuid() == 0:
         apt.update()
     apt.install({cargo_package(), "gcc", "patch"})
+
+
+def find_matplotlib():
+    """A Python that has matplotlib; installs it if there is none."""
+
+    def found():
+        for python in (sys.executable, "/usr/bin/python3"):
+            if output_of([python, "-c", "import matplotlib"]) is not None:
+                return python
+        return None
+
+    if not found():
+        if apt.have_apt() and os.geteuid() == 0:
+            apt.update()
+        apt.install({"python3-matplotlib"})
+    python = found()
+    if not python:
+        raise Failure("matplotlib is missing, and installing Debian's package for it did not help")
+    return python
 
 
 def find_bindgen():

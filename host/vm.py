@@ -26,9 +26,9 @@ def number(name, default):
     return int(text)
 
 
-def memory(smp):
+def memory_of(smp, default=None):
     """How much memory the guest gets, as QEMU wants it."""
-    text = os.environ.get("MEM") or f"{2048 + 16 * smp}M"
+    text = os.environ.get("MEM") or default or f"{2048 + 16 * smp}M"
     if not re.fullmatch(r"[1-9]\d*[MG]?", text):
         raise Failure(f"MEM={text} is no size of memory; try MEM=4G.")
     return text
@@ -38,7 +38,7 @@ def check_variables():
     """Fails, before anything takes long, if the user set something to a value that makes no sense."""
     for name in ("SMP", "N", "LIMIT", "CALLS", "SEED"):
         number(name, 1)
-    memory(1)
+    memory_of(1)
     if os.environ.get("ACCEL") not in (None, "", "kvm", "tcg"):
         raise Failure(f"ACCEL={os.environ['ACCEL']} is neither kvm nor tcg.")
 
@@ -119,7 +119,7 @@ class Result:
         return self
 
 
-def command(kernel, smp, append, accel, serial):
+def command(kernel, smp, append, accel, serial, memory=None):
     args = ["qemu-system-x86_64", "-M", "q35", "-nic", "none", "-display", "none", "-no-reboot"]
     args += ["-accel", ACCELERATORS[accel], "-cpu", "host" if accel == "kvm" else "max"]
     if accel == "icount":
@@ -129,7 +129,7 @@ def command(kernel, smp, append, accel, serial):
         if Path(firmware).is_file():
             args += ["-bios", firmware]
             break
-    args += ["-smp", str(smp), "-m", memory(smp)]
+    args += ["-smp", str(smp), "-m", memory_of(smp, memory)]
     args += ["-kernel", str(kernel.vmlinux), "-initrd", str(kernel.folder / "initramfs.cpio")]
     words = ["console=ttyS0", "ignore_loglevel", "panic=-1", "tsc=reliable", *append]
     if kernel.variant == "kcsan":
@@ -165,16 +165,20 @@ def prepare(kernel):
     return choose_accel(kernel)
 
 
-def run(kernel, job, *, smp=None, append=(), limit=600, name=None, follow=None, icount=False):
-    """Runs a job in a guest. follow is called with each line of its output, and ends it by returning something true."""
+def run(kernel, job, *, smp=None, append=(), limit=600, name=None, icount=False, **more):
+    """Runs a job in a guest; more is for start()."""
     accel = prepare(kernel)
     if icount:
         accel = "icount"
     smp = smp or number("SMP", DEFAULT_SMP)
-    return start(kernel, job, smp=smp, append=append, limit=limit, accel=accel, name=name or job, follow=follow)
+    return start(kernel, job, smp=smp, append=append, limit=limit, accel=accel, name=name or job, **more)
 
 
-def start(kernel, job, *, smp, limit, accel, name, append=(), follow=None):
+def start(kernel, job, *, smp, limit, accel, name, append=(), follow=None, extra=(), memory=None):
+    """Starts a guest, and waits for its end.
+
+    follow is called with each line of its output, and ends it by returning something true. extra is for QEMU.
+    """
     output, log = log_file(f"{name}.tap"), log_file(f"{name}.log")
     errors = log_file(f"{name}.qemu")
     limit = number("LIMIT", limit)
@@ -183,7 +187,7 @@ def start(kernel, job, *, smp, limit, accel, name, append=(), follow=None):
     killed, enough = None, False
     with open(errors, "wb") as out, open(output, "rb") as lines:
         process = subprocess.Popen(
-            command(kernel, smp, [f"job={job}", *append], accel, serial),
+            command(kernel, smp, [f"job={job}", *append], accel, [*serial, *extra], memory),
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,

@@ -26,7 +26,7 @@ struct seq_file;
  * @id: what @file holds; valid if @args is set
  * @args: a copy of the arguments, or NULL if this call cannot be joined to
  *	another, in which case the loader reads @uargs
- * @args_size: size of @args in bytes, with the final NUL
+ * @args_size: size of @args in bytes, with the final NUL, or 0 if there are none
  * @args_hash: hash of @args
  * @denied: whether this caller was not allowed to read @file
  * @flight: the flight that this call leads, or NULL
@@ -39,7 +39,7 @@ struct module_dedup_call {
 	const char __user *uargs;
 	int flags;
 	struct module_dedup_id id;
-	char *args;
+	const char *args;
 	size_t args_size;
 	u32 args_hash;
 	bool denied;

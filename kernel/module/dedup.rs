@@ -35,8 +35,7 @@ use kernel::{
         Step,
         Table,
         Task,
-        TaskId,
-        Waited, //
+        TaskId, //
     },
     prelude::*,
     seq_file::SeqFile,
@@ -98,13 +97,14 @@ enum Call {
 
 /// A call of `finit_module(2)` that can be joined with others.
 struct Load {
-    /// Keeps the inode alive, and with it the meaning of its address.
-    file: ARef<File>,
+    /// Keeps the inode alive, and with it the meaning of its address. A call that has not begun a
+    /// flight yet needs none, as its caller has one.
+    file: Option<ARef<File>>,
     id: bindings::module_dedup_id,
     flags: c_int,
     args_hash: u32,
-    /// With the final NUL.
-    args: KVec<u8>,
+    /// With the final NUL; nothing if that is all there is.
+    args: Option<KVec<u8>>,
 }
 
 // SAFETY: `id.inode` is compared and never dereferenced. All else can be sent to any task.
@@ -120,32 +120,51 @@ impl Load {
     ///
     /// # Safety
     ///
-    /// `call.file` must be a file that the caller of this function has a reference to. `call.args`
-    /// must be null, or the start of `call.args_size` initialised bytes allocated with `kmalloc()`;
-    /// this function takes ownership of these. The copy lives as long as the returned [`Load`].
+    /// `call.file` must be a file that the caller of this function has a reference to. If neither
+    /// `call.args` is null nor `call.args_size` 0, then it must be the start of so many initialised
+    /// bytes allocated with `kmalloc()`; this function takes ownership of these. The copy lives as
+    /// long as the returned [`Load`].
     unsafe fn new(call: &bindings::module_dedup_call) -> Option<Self> {
         if call.args.is_null() {
             return None;
         }
-        // SAFETY: By the safety requirements these bytes are initialised, come from the allocator
-        // of `KVec`, and are ours. An allocation is at least as large as what was asked for.
-        let args =
-            unsafe { KVec::from_raw_parts(call.args.cast::<u8>(), call.args_size, call.args_size) };
-        let file = NonNull::new(call.file)?.cast::<File>();
-        // SAFETY: The caller has a reference, so the count is not zero. A system call that got its
-        // file by `fdget()` has no `fdget_pos()` active on this thread.
-        let file = unsafe { file.as_ref() };
+        let size = call.args_size;
+        let args = (size > 0).then(|| {
+            // SAFETY: By the safety requirements these bytes are initialised, come from the
+            // allocator of `KVec`, and are ours. An allocation is at least as large as what was
+            // asked for.
+            unsafe { KVec::from_raw_parts(call.args.cast_mut().cast::<u8>(), size, size) }
+        });
         Some(Self {
-            file: file.into(),
+            file: None,
             id: call.id,
             flags: call.flags,
             args_hash: call.args_hash,
             args,
         })
     }
-}
 
-impl Load {
+    /// Takes a reference to the file, for a flight.
+    ///
+    /// # Safety
+    ///
+    /// `file` must be the file of the call, to which the caller has a reference.
+    unsafe fn keep(&mut self, file: *mut bindings::file) {
+        self.file = NonNull::new(file).map(|file| {
+            // SAFETY: The caller has a reference, so the count is not zero. A system call that got
+            // its file by `fdget()` has no `fdget_pos()` active on this thread. A `File` is a
+            // `struct file`.
+            unsafe { file.cast::<File>().as_ref() }.into()
+        });
+    }
+
+    /// The file of a flight.
+    fn file(&self) -> *mut bindings::file {
+        self.file
+            .as_ref()
+            .map_or(ptr::null_mut(), |file| file.as_ptr())
+    }
+
     fn same_file(&self, other: &Self) -> bool {
         self.id.inode == other.id.inode
             && self.id.ino == other.id.ino
@@ -161,7 +180,7 @@ impl Load {
             && self.id.change_cookie == other.id.change_cookie
             && self.flags == other.flags
             && self.args_hash == other.args_hash
-            && *self.args == *other.args
+            && self.args.as_deref() == other.args.as_deref()
     }
 }
 
@@ -274,8 +293,10 @@ impl Name {
     /// Copies as much of a name as there is room for.
     fn new(name: &CStr) -> Self {
         let mut copy = [0; Self::SIZE];
-        for (to, from) in copy.iter_mut().take(Self::SIZE - 1).zip(name.to_bytes()) {
-            *to = *from;
+        let name = name.to_bytes();
+        let len = name.len().min(Self::SIZE - 1);
+        if let (Some(to), Some(from)) = (copy.get_mut(..len), name.get(..len)) {
+            to.copy_from_slice(from);
         }
         Self(copy)
     }
@@ -291,10 +312,10 @@ impl Name {
             Call::Request(name) => *name,
             Call::Load(load) => {
                 let mut name = Self([0; Self::SIZE]);
-                // SAFETY: The flight has a reference to the file. A `File` is a `struct file`.
+                // SAFETY: The flight has a reference to the file.
                 unsafe {
                     bindings::module_dedup_get_name(
-                        load.file.as_ptr(),
+                        load.file(),
                         name.0.as_mut_ptr().cast::<c_char>(),
                         Self::SIZE,
                     )
@@ -404,27 +425,18 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
-/// A wait, that is measured.
-struct Wait(Instant<Monotonic>);
-
-impl Wait {
-    fn begin() -> Self {
-        Self(Instant::now())
-    }
-
-    /// Adds it to the statistics. Returns how long it took, in ns.
-    fn end(self) -> u64 {
-        let waited = nanos(self.0.elapsed());
-        WAITED.add(waited, Relaxed);
-        let mut longest = LONGEST.load(Relaxed);
-        while waited > longest {
-            match LONGEST.cmpxchg(longest, waited, Relaxed) {
-                Ok(_) => break,
-                Err(now) => longest = now,
-            }
+/// Adds a wait to the statistics. Returns how long it took, in ns.
+fn count_wait(time: Delta) -> u64 {
+    let waited = nanos(time);
+    WAITED.add(waited, Relaxed);
+    let mut longest = LONGEST.load(Relaxed);
+    while waited > longest {
+        match LONGEST.cmpxchg(longest, waited, Relaxed) {
+            Ok(_) => break,
+            Err(now) => longest = now,
         }
-        waited
     }
+    waited
 }
 
 fn nanos(time: Delta) -> u64 {
@@ -502,9 +514,9 @@ unsafe extern "C" fn module_dedup_init() -> c_int {
 ///
 /// # Safety
 ///
-/// `call` must be valid, with a file that the caller has a reference to. `args` must be null, or
-/// the start of `args_size` initialised bytes from `kmalloc()`, of which this function takes
-/// ownership.
+/// `call` must be valid, with a file that the caller has a reference to. If neither `args` is null
+/// nor `args_size` 0, then `args` must be the start of so many initialised bytes from `kmalloc()`,
+/// of which this function takes ownership.
 #[export]
 unsafe extern "C" fn module_dedup_enter(call: *mut bindings::module_dedup_call) -> c_int {
     // SAFETY: By the safety requirements `call` is valid, and nobody else knows of it.
@@ -538,28 +550,37 @@ fn enter(
 ) -> Result<c_int> {
     let size = load.id.size;
     let mut key = Call::Load(load);
-    loop {
-        match table.enter(key, current_id()) {
+    let ended = loop {
+        // Most callers follow, so that comes first; then the key stays where it is.
+        if let Some(follower) = table.follow(&key) {
+            match follow(follower, dependable(), None)? {
+                Ended::Retry => continue,
+                ended => break ended,
+            }
+        }
+        if let Call::Load(load) = &mut key {
+            // SAFETY: It is the file of this call.
+            unsafe { load.keep(call.file) };
+        }
+        match table.start(key, current_id()) {
             Entry::Leader(leader) => return Ok(lead(leader, call, 0)),
             Entry::Behind(behind) => {
                 let (leader, waited) = stand_in_line(behind, dependable())?;
                 return Ok(lead(leader, call, waited));
             }
             Entry::Alone => return Ok(load_alone(call)),
-            Entry::Follower(follower) => {
-                let Waited {
-                    key: again, ended, ..
-                } = follow(follower, dependable(), None);
-                match ended? {
-                    Ended::Result(result) => {
-                        JOINED_BYTES.add(size, Relaxed);
-                        return Ok(result);
-                    }
-                    Ended::Retry => key = again,
-                    Ended::TooLong => return Ok(load_alone(call)),
-                }
-            }
+            Entry::Follower(follower, again) => match follow(follower, dependable(), None)? {
+                Ended::Retry => key = again,
+                ended => break ended,
+            },
         }
+    };
+    match ended {
+        Ended::Result(result) => {
+            JOINED_BYTES.add(size, Relaxed);
+            Ok(result)
+        }
+        _ => Ok(load_alone(call)),
     }
 }
 
@@ -568,22 +589,22 @@ fn follow(
     follower: Follower<'static, Call>,
     me: Option<TaskId>,
     patience: Option<Msecs>,
-) -> Waited<Call> {
+) -> Result<Ended> {
     trace::join(&follower);
-    let wait = Wait::begin();
-    let mut waited = follower.wait(me, patience);
-    let time = wait.end();
+    let waited = follower.wait(me, patience);
+    let time = count_wait(waited.time);
     let flight = &waited.flight;
-    match &mut waited.ended {
+    match waited.ended {
         Ok(Ended::Result(result)) => {
-            trace::done(&Seen::flight(flight), *result, 0, time);
+            trace::done(&Seen::flight(flight), result, 0, time);
             // SAFETY: FFI call without requirements.
-            *result = unsafe { bindings::module_dedup_shared_result(*result) };
+            let shared = unsafe { bindings::module_dedup_shared_result(result) };
+            return Ok(Ended::Result(shared));
         }
         Ok(_) => trace::retry(&Seen::flight(flight), time),
-        Err(e) => not_waited(flight, *e, time),
+        Err(e) => not_waited(flight, e, time),
     }
-    waited
+    waited.ended
 }
 
 /// Waits until it is the turn of a call. Returns how long that took, too, in ns.
@@ -592,9 +613,9 @@ fn stand_in_line(
     me: Option<TaskId>,
 ) -> Result<(Leader<'static, Call>, u64)> {
     let flight = behind.flight().clone();
-    let wait = Wait::begin();
+    let begun = Instant::<Monotonic>::now();
     let leader = behind.wait(me);
-    let waited = wait.end();
+    let waited = count_wait(begun.elapsed());
     if let Err(e) = &leader {
         not_waited(&flight, *e, waited);
     }
@@ -631,7 +652,7 @@ fn lead(
 fn load_alone(call: &mut bindings::module_dedup_call) -> c_int {
     BYPASSED.add(1, Relaxed);
     // The copy of the arguments, if there was one, is gone.
-    call.args = ptr::null_mut();
+    call.args = ptr::null();
     load(None, call)
 }
 
@@ -639,16 +660,13 @@ fn load_alone(call: &mut bindings::module_dedup_call) -> c_int {
 fn load(leader: Option<Leader<'static, Call>>, call: &mut bindings::module_dedup_call) -> c_int {
     let task = TABLE
         .as_ref()
-        .and_then(|table| table.task(current_id()).ok());
+        .and_then(|table| table.load(current_id(), leader.as_ref()).ok());
     if let Some(task) = &task {
         let LoadId { task, serial } = task.id();
         call.load_id = bindings::module_dedup_load_id {
             task: c_task(task),
             serial,
         };
-        if let Some(leader) = &leader {
-            leader.set_load(LoadId { task, serial });
-        }
     }
     let underway = Underway {
         leader,
@@ -680,7 +698,7 @@ fn load(leader: Option<Leader<'static, Call>>, call: &mut bindings::module_dedup
 
 /// Loads without anything that others could wait for: there is no memory for it.
 fn load_unwatched(call: &mut bindings::module_dedup_call) -> c_int {
-    call.args = ptr::null_mut();
+    call.args = ptr::null();
     call.flight = ptr::null();
     call.load_id = Default::default();
     // SAFETY: `call` is valid, and has nothing left that could be dangling.
@@ -820,7 +838,7 @@ fn enter_request(
     loop {
         let follower = match table.enter(Call::Request(name), me) {
             Entry::Leader(leader) => return Ok(Some(leader)),
-            Entry::Follower(follower) => follower,
+            Entry::Follower(follower, _) => follower,
             Entry::Behind(behind) if request.wait => {
                 return match stand_in_line(behind, depends()) {
                     Ok((leader, _)) => Ok(Some(leader)),
@@ -841,7 +859,7 @@ fn enter_request(
         }
         let spent = Msecs::try_from(begun.elapsed().as_millis()).unwrap_or(Msecs::MAX);
         let patience = PATIENCE.saturating_sub(spent);
-        match follow(follower, depends(), Some(patience)).ended {
+        match follow(follower, depends(), Some(patience)) {
             Ok(Ended::Result(result)) => return Err(result),
             Ok(Ended::Retry) => (),
             Ok(Ended::TooLong) => return Ok(None),
@@ -1087,7 +1105,7 @@ mod trace {
                 Call::Request(name) => Self::request(flight.leader(), name),
                 Call::Load(load) => {
                     // INVARIANT: The flight, which is borrowed, has a reference to the file.
-                    Self::new(load.file.as_ptr(), ptr::null(), flight.leader(), false)
+                    Self::new(load.file(), ptr::null(), flight.leader(), false)
                 }
             }
         }

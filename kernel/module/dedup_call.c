@@ -28,6 +28,7 @@
 #include <linux/string.h>
 #include <linux/sysfs.h>
 #include <linux/time64.h>
+#include <linux/uaccess.h>
 #include <linux/umh.h>
 #include <trace/events/module.h>
 #include <uapi/linux/module.h>
@@ -138,11 +139,36 @@ static int module_dedup_check(struct file *file)
 	return 0;
 }
 
-/* On success the caller owns call->args. */
+/*
+ * A copy of the arguments. Most calls have none: for those nothing is allocated,
+ * and the size is 0.
+ */
+static int module_dedup_copy_args(struct module_dedup_call *call)
+{
+	char *args, first;
+
+	if (get_user(first, call->uargs))
+		return -EFAULT;
+
+	if (!first) {
+		call->args = "";
+		return 0;
+	}
+
+	args = strndup_user(call->uargs, MODULE_DEDUP_ARGS_MAX + 1);
+	if (IS_ERR(args))
+		return PTR_ERR(args);
+
+	call->args = args;
+	call->args_size = strlen(args) + 1;
+	call->args_hash = jhash(args, call->args_size, 0);
+	return 0;
+}
+
+/* On success the caller owns call->args, unless its size is 0. */
 static int module_dedup_describe(struct module_dedup_call *call)
 {
 	bool compressed = call->flags & MODULE_INIT_COMPRESSED_FILE;
-	char *args;
 	int err;
 
 	err = module_dedup_check(call->file);
@@ -164,14 +190,7 @@ static int module_dedup_describe(struct module_dedup_call *call)
 	if (err)
 		return err;
 
-	args = strndup_user(call->uargs, MODULE_DEDUP_ARGS_MAX + 1);
-	if (IS_ERR(args))
-		return PTR_ERR(args);
-
-	call->args = args;
-	call->args_size = strlen(args) + 1;
-	call->args_hash = jhash(args, call->args_size, 0);
-	return 0;
+	return module_dedup_copy_args(call);
 }
 
 /**

@@ -263,13 +263,13 @@ impl Scene {
         let entry = self.table.enter(key, world::current_id());
         let (what, of) = match &entry {
             Entry::Leader(leader) => ("leads", leader.flight().key().number),
-            Entry::Follower(follower) => ("follows", follower.flight().key().number),
+            Entry::Follower(follower, _) => ("follows", follower.flight().key().number),
             Entry::Behind(behind) => ("is behind", behind.flight().key().number),
             Entry::Alone => ("is alone", 0),
         };
         world::note(format_args!("{what} ({of})"));
         match &entry {
-            Entry::Follower(follower) => {
+            Entry::Follower(follower, _) => {
                 assert!(
                     !out_of_reach.contains(&follower.flight().key().number),
                     "a caller joined a flight that had ended, or was closed, before it came"
@@ -499,11 +499,10 @@ impl Scene {
                 Entry::Leader(leader) => return self.lead(leader, end),
                 Entry::Behind(behind) => return self.lead(self.stand_in_line(behind, me)?, end),
                 Entry::Alone => return Ok(-1),
-                Entry::Follower(follower) => {
-                    let waited = self.follow(follower, me, None);
-                    match waited.ended? {
+                Entry::Follower(follower, again) => {
+                    match self.follow(follower, me, None).ended? {
                         Ended::Result(result) => return Ok(result),
-                        Ended::Retry => key = waited.key,
+                        Ended::Retry => key = again,
                         Ended::TooLong => return Ok(-1),
                     }
                 }
@@ -520,8 +519,7 @@ impl Scene {
     /// Leads a load of `by` that asks `helper` for something.
     pub fn loading(&self, key: Call, by: i32, helper: i32) -> Loading {
         let leader = self.leader(key);
-        let task = self.table.task(world::task_id(by)).unwrap();
-        leader.set_load(task.id());
+        let task = self.table.load(world::task_id(by), Some(&leader)).unwrap();
         self.begin(&leader);
         let request = self.requesting(by, helper);
         Loading {

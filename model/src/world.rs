@@ -66,6 +66,9 @@ struct World {
     now: u64,
     allocations: usize,
     log: Vec<(Index, String)>,
+    /// A task that does what others leave to it, and what that is.
+    worker: Option<Index>,
+    work: Vec<Box<dyn FnOnce()>>,
 }
 
 thread_local! {
@@ -312,6 +315,43 @@ pub fn sleep(msecs: Msecs) {
     while !timer.rang {
         timer.sleep();
     }
+}
+
+/// Starts a task that does the first things that others leave to be done later.
+pub fn spawn_worker(pid: i32) {
+    let worker = spawn(pid, || loop {
+        let work = locked(|| {
+            with(|world| {
+                if !world.work.is_empty() {
+                    world.worker = None;
+                }
+                std::mem::take(&mut world.work)
+            })
+        });
+        if !work.is_empty() {
+            return work.into_iter().for_each(|it| it());
+        }
+        Timer::new(Jiffies::MAX).sleep();
+    });
+    with(|world| world.worker = Some(worker));
+}
+
+/// Does something now, or leaves it to the worker, if there is one.
+pub fn do_later(work: impl FnOnce() + 'static) {
+    if with(|world| world.worker).is_none() {
+        return work();
+    }
+    let Some(work) = locked(|| {
+        let Some(worker) = with(|world| world.worker) else {
+            return Some(work);
+        };
+        with(|world| world.work.push(Box::new(work)));
+        wake(worker);
+        None
+    }) else {
+        return;
+    };
+    work();
 }
 
 /// Sleeps until all others do. To be used by one task at a time.

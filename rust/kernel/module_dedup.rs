@@ -55,10 +55,12 @@ use crate::{
             Atomic,
             Relaxed, //
         },
+        awaited::{
+            Awaited,
+            Room, //
+        },
         Arc,
-        Completion,
-        SpinLock,
-        UniqueArc, //
+        SpinLock, //
     },
     time::{
         msecs_to_jiffies,
@@ -70,10 +72,7 @@ use crate::{
     },
 };
 use core::{
-    mem::{
-        replace,
-        MaybeUninit, //
-    },
+    mem::replace,
     pin::Pin, //
 };
 
@@ -128,7 +127,7 @@ pub enum Kind {
 ///
 /// The methods are called with the table lock held: they must be short and must not sleep, and
 /// [`Key::same_call`] should look at whatever is cheap to compare first.
-pub trait Key: Send + Sync {
+pub trait Key: Send + Sync + 'static {
     /// What the flight is for.
     fn kind(&self) -> Kind;
 
@@ -213,20 +212,24 @@ impl Kind {
     }
 }
 
-/// Work in progress.
+/// Refers to a flight. The table does, and so does everybody who waits for it: a flight never lives
+/// on a stack.
 ///
-/// Never lives on a stack, since the table and every waiter refer to it.
+/// Its completion gets one token for each waiter that is owed a wake-up.
+pub type FlightRef<K> = Arc<Awaited<Flight<K>>>;
+
+/// Work in progress.
 pub struct Flight<K> {
     id: FlightId,
     key: K,
     leader: TaskId,
     since: Instant<Monotonic>,
-    /// Gets one token for each waiter that is owed a wake-up.
-    ended: Pin<KBox<Completion>>,
     /// An [`Outcome`]. Written once, under the table lock, before the flight leaves the table.
     ///
     /// It is read only after that lock or the completion was passed, which order the accesses.
     outcome: Atomic<i64>,
+    /// How often a follower that left early has woken another one to watch in its place.
+    handed_over: Atomic<u64>,
 }
 
 impl<K> Flight<K> {
@@ -250,34 +253,33 @@ impl<K> Flight<K> {
     }
 }
 
-impl<K: Key> Flight<K> {
-    /// Sleeps until the flight has ended, as its kind allows, for `timeout` at the most, which has
-    /// no end beyond [`FOREVER`].
-    fn sleep(&self, timeout: Msecs) -> Result {
-        let timeout = if timeout > FOREVER {
-            Jiffies::MAX
-        } else {
-            msecs_to_jiffies(timeout)
-        };
-        match self.key.kind() {
-            Kind::Load => self
-                .ended
-                .wait_for_completion_interruptible_timeout(timeout),
-            Kind::Request => self.ended.wait_for_completion_killable_timeout(timeout),
-        }
-        .map(drop)
+/// Sleeps until the flight has ended, as its kind allows, for `timeout` at the most, which has no
+/// end beyond [`FOREVER`].
+fn sleep<K: Key>(flight: &Awaited<Flight<K>>, timeout: Msecs) -> Result {
+    let timeout = if timeout > FOREVER {
+        Jiffies::MAX
+    } else {
+        msecs_to_jiffies(timeout)
+    };
+    let ended = flight.completion();
+    match flight.key.kind() {
+        Kind::Load => ended.wait_for_completion_interruptible_timeout(timeout),
+        Kind::Request => ended.wait_for_completion_killable_timeout(timeout),
     }
+    .map(drop)
 }
 
 /// A flight in its bucket, with what the table lock guards of it.
 struct Node<K> {
-    flight: Arc<Flight<K>>,
+    flight: FlightRef<K>,
     /// How many followers wait for the flight.
     followers: u32,
     /// How many wake-ups the flight owes to those who stand in line behind it, at the most.
     behind: u32,
     /// Whether the flight takes no more followers.
     closed: bool,
+    /// Whether a follower watches how long it takes. The others sleep without a timer.
+    watched: bool,
     /// Whether people were told that it takes long.
     delayed: bool,
     /// The load or the request, once it is under way.
@@ -336,41 +338,44 @@ impl<K: Key> State<K> {
             .is_some_and(|chain| chain.iter().any(|node| node.flight.key.same_file(key)))
     }
 
-    /// Puts a new flight at the end of its chain.
-    ///
-    /// Gives everything back if there is no such chain, which cannot happen.
+    /// Puts a new flight at the end of its chain. There always is one.
     fn insert(
         &mut self,
         key: K,
         leader: TaskId,
         spare: Spare<K>,
-    ) -> Result<Arc<Flight<K>>, (K, Spare<K>)> {
+    ) -> Option<FlightRef<K>> {
         let serial = self.serial();
         let hash = key.hash();
-        let Some(chain) = self.flights.get_mut(hash) else {
-            return Err((key, spare));
-        };
-        let flight = Arc::from(spare.flight.write(Flight {
+        let flight = spare.flight.fill(Flight {
             id: FlightId { hash, serial },
             key,
             leader,
             since: spare.since,
-            ended: spare.ended,
             outcome: Atomic::new(Outcome::Retry.to_raw()),
-        }));
-        chain.push(
+            handed_over: Atomic::new(0),
+        });
+        self.flights.get_mut(hash)?.push(
             spare.node,
             Node {
                 flight: flight.clone(),
                 followers: 0,
                 behind: 0,
                 closed: false,
+                watched: false,
                 delayed: false,
                 work: None,
             },
         );
         self.count = self.count.saturating_add(1);
-        Ok(flight)
+        Some(flight)
+    }
+
+    /// Notes what the leader of a flight does for it.
+    fn set_work(&mut self, flight: &Flight<K>, work: Target) {
+        if let Some(node) = self.flight_mut(flight.id) {
+            node.work = Some(work);
+        }
     }
 
     /// Takes a flight out of its chain, unless that has been done before.
@@ -403,7 +408,7 @@ impl<K: Key> State<K> {
 
     /// The flight that `flight` has to wait for, if there is one: the last for the same file that
     /// came before. The caller is owed a wake-up when it ends.
-    fn get_behind(&mut self, flight: &Flight<K>) -> Option<Arc<Flight<K>>> {
+    fn get_behind(&mut self, flight: &Flight<K>) -> Option<FlightRef<K>> {
         let ahead = self
             .flights
             .get(flight.id.hash)?
@@ -421,18 +426,16 @@ impl<K: Key> State<K> {
 
 /// The memory for a new flight, allocated before the table lock is taken.
 struct Spare<K> {
-    flight: UniqueArc<MaybeUninit<Flight<K>>>,
+    flight: Room<Flight<K>>,
     node: chain::Spare<Node<K>>,
-    ended: Pin<KBox<Completion>>,
     since: Instant<Monotonic>,
 }
 
 impl<K> Spare<K> {
     fn new() -> Result<Self> {
         Ok(Self {
-            flight: UniqueArc::new_uninit(GFP_KERNEL)?,
+            flight: Awaited::room(GFP_KERNEL)?,
             node: chain::spare()?,
-            ended: KBox::pin_init(Completion::new(), GFP_KERNEL)?,
             since: Instant::now(),
         })
     }
@@ -558,8 +561,9 @@ pub struct Table<K: Key> {
 pub enum Entry<'t, K: Key> {
     /// There is no flight for this file: the caller leads one now.
     Leader(Leader<'t, K>),
-    /// There is a flight for this call: the caller can have its result.
-    Follower(Follower<'t, K>),
+    /// There is a flight for this call: the caller can have its result, or its key back, to ask
+    /// again.
+    Follower(Follower<'t, K>, K),
     /// There are flights for this file, but none for this call: the caller has to wait its turn.
     Behind(Behind<'t, K>),
     /// There was no memory: the caller has to do without the table.
@@ -584,10 +588,25 @@ impl<K: Key> Table<K> {
     ///
     /// May sleep, to allocate; it does not wait for any flight. Takes the table lock.
     pub fn enter(&self, key: K, me: TaskId) -> Entry<'_, K> {
-        // A follower, and most callers in a storm are that, needs no memory at all.
-        if let Some(joined) = self.follow(&key) {
-            return self.follower(joined, key);
+        match self.follow(&key) {
+            Some(follower) => Entry::Follower(follower, key),
+            None => self.start(key, me),
         }
+    }
+
+    /// Joins the flight for `key`, if there is one.
+    ///
+    /// A follower, and most callers in a storm are that, needs no memory. Does not sleep. Takes the
+    /// table lock.
+    pub fn follow(&self, key: &K) -> Option<Follower<'_, K>> {
+        let joined = self.follow_locked(&mut self.state.lock(), key)?;
+        Some(joined.follower(self))
+    }
+
+    /// The same as [`Table::enter`], for a caller that had nothing to follow a moment ago.
+    ///
+    /// May sleep, to allocate. Takes the table lock.
+    pub fn start(&self, key: K, me: TaskId) -> Entry<'_, K> {
         let Ok(spare) = Spare::new() else {
             return Entry::Alone;
         };
@@ -596,14 +615,14 @@ impl<K: Key> Table<K> {
         let mut state = self.state.lock();
         if let Some(joined) = self.follow_locked(&mut state, &key) {
             drop(state);
-            return self.follower(joined, key);
+            return Entry::Follower(joined.follower(self), key);
         }
         let in_line = state.has_file(&key);
         let kind = key.kind();
         let inserted = state.insert(key, me, spare);
         drop(state);
 
-        let Ok(flight) = inserted else {
+        let Some(flight) = inserted else {
             return Entry::Alone;
         };
         let leader = Leader {
@@ -650,12 +669,7 @@ impl<K: Key> Table<K> {
         }
     }
 
-    fn follow(&self, key: &K) -> Option<(Arc<Flight<K>>, u32)> {
-        self.follow_locked(&mut self.state.lock(), key)
-    }
-
-    /// Returns the flight, and how many followers it has now.
-    fn follow_locked(&self, state: &mut State<K>, key: &K) -> Option<(Arc<Flight<K>>, u32)> {
+    fn follow_locked(&self, state: &mut State<K>, key: &K) -> Option<Joined<K>> {
         if key.kind() == Kind::Request {
             state.close_if_over(key);
         }
@@ -668,30 +682,46 @@ impl<K: Key> Table<K> {
         if followers > self.counters.most_followers.load(Relaxed) {
             self.counters.most_followers.store(followers, Relaxed);
         }
-        Some((node.flight.clone(), node.followers))
-    }
-
-    fn follower(&self, (flight, followers): (Arc<Flight<K>>, u32), key: K) -> Entry<'_, K> {
-        Entry::Follower(Follower {
-            table: self,
-            flight,
-            followers,
-            key,
+        Some(Joined {
+            flight: node.flight.clone(),
+            followers: node.followers,
+            watches: !replace(&mut node.watched, true),
         })
     }
 
     /// Ends a wait early. Returns `false` if the flight has ended all the same.
-    fn leave(&self, flight: &Flight<K>) -> bool {
+    fn leave(&self, flight: &Awaited<Flight<K>>, watches: bool) -> bool {
         let mut state = self.state.lock();
         let Some(node) = state.flight_mut(flight.id) else {
             return false;
         };
         node.followers = node.followers.saturating_sub(1);
+        let heirs = watches && node.followers > 0;
+        if watches {
+            node.watched = heirs;
+        }
+        drop(state);
+        if heirs {
+            Self::hand_over(flight);
+        }
         true
     }
 
+    /// Wakes who has waited longest, to watch in the place of the current task.
+    ///
+    /// If nobody is left by then, whoever waits next comes back at once.
+    fn hand_over(flight: &Awaited<Flight<K>>) {
+        flight.handed_over.add(1, Relaxed);
+        flight.completion().complete();
+    }
+
+    /// Whether what woke the current task is not the end of the flight, but somebody who left.
+    fn is_handed_over(&self, flight: &Flight<K>) -> bool {
+        flight.handed_over.load(Relaxed) > 0 && self.state.lock().flight(flight.id).is_some()
+    }
+
     /// Ends a flight. Returns how many followers it had.
-    fn end(&self, flight: &Flight<K>, outcome: Outcome) -> u32 {
+    fn end(&self, flight: &FlightRef<K>, outcome: Outcome) -> u32 {
         let mut state = self.state.lock();
         let removed = state.remove(flight.id);
         if removed.is_some() {
@@ -699,14 +729,12 @@ impl<K: Key> Table<K> {
         }
         drop(state);
 
-        // One at a time: `complete_all()` would wake everybody with interrupts off.
         let Some(item) = removed else {
             return 0;
         };
         let node = &item.value;
-        for _ in 0..node.followers.saturating_add(node.behind) {
-            flight.ended.complete();
-        }
+        let owed = node.followers.saturating_add(node.behind);
+        Awaited::complete(flight.clone(), owed);
         node.followers
     }
 }
@@ -718,13 +746,13 @@ impl<K: Key> Table<K> {
 #[must_use = "the flight ends when the guard is dropped"]
 pub struct Leader<'t, K: Key> {
     table: &'t Table<K>,
-    flight: Arc<Flight<K>>,
+    flight: FlightRef<K>,
     ended: bool,
 }
 
 impl<K: Key> Leader<'_, K> {
     /// The flight.
-    pub fn flight(&self) -> &Arc<Flight<K>> {
+    pub fn flight(&self) -> &FlightRef<K> {
         &self.flight
     }
 
@@ -735,36 +763,24 @@ impl<K: Key> Leader<'_, K> {
         self.table.followers(&self.flight)
     }
 
-    /// Tells who waits for the flight that it waits for this load.
-    ///
-    /// Does not sleep. Takes the table lock.
-    pub fn set_load(&self, load: LoadId) {
-        self.set_work(Target::Load(load));
-    }
-
     /// Tells who waits for the flight that it waits for this request.
     ///
     /// Does not sleep. Takes the table lock.
     pub fn set_request(&self, request: &Request<'_, K>) {
-        self.set_work(Target::Request(request.serial()));
-    }
-
-    fn set_work(&self, work: Target) {
-        if let Some(node) = self.table.state.lock().flight_mut(self.flight.id) {
-            node.work = Some(work);
-        }
+        let work = Target::Request(request.serial());
+        self.table.state.lock().set_work(&self.flight, work);
     }
 
     /// Ends the flight. All followers get `result`.
     ///
-    /// Returns how many these are. Does not sleep, but wakes them all. Takes the table lock.
+    /// Returns how many these are. Does not sleep. Takes the table lock.
     pub fn finish(mut self, result: i32) -> u32 {
         self.end(Outcome::Shared(result))
     }
 
     /// Ends the flight without a result. All followers have to try again.
     ///
-    /// Returns how many these are. Does not sleep, but wakes them all. Takes the table lock.
+    /// Returns how many these are. Does not sleep. Takes the table lock.
     pub fn give_up(mut self) -> u32 {
         self.end(Outcome::Retry)
     }
@@ -797,40 +813,55 @@ pub enum Ended {
 /// What a [`Follower`] is after its wait.
 pub struct Waited<K> {
     /// The flight that it waited for.
-    pub flight: Arc<Flight<K>>,
-    /// What it asked for, to ask again.
-    pub key: K,
+    pub flight: FlightRef<K>,
     /// `ERESTARTSYS` if a signal came before the result, `EDEADLK` if the flight waits for the
     /// follower.
     pub ended: Result<Ended>,
+    /// How long it waited.
+    pub time: Delta,
+}
+
+/// A flight that was joined.
+struct Joined<K> {
+    flight: FlightRef<K>,
+    followers: u32,
+    watches: bool,
+}
+
+impl<K: Key> Joined<K> {
+    fn follower(self, table: &Table<K>) -> Follower<'_, K> {
+        Follower {
+            table,
+            joined: self,
+        }
+    }
 }
 
 /// A call that has joined a flight, and is about to wait for it.
 #[must_use = "a follower gets its result from wait()"]
 pub struct Follower<'t, K: Key> {
     table: &'t Table<K>,
-    flight: Arc<Flight<K>>,
-    followers: u32,
-    key: K,
+    joined: Joined<K>,
 }
 
 impl<K: Key> Follower<'_, K> {
     /// The flight.
     pub fn flight(&self) -> &Flight<K> {
-        &self.flight
+        &self.joined.flight
     }
 
     /// How many followers the flight had when this one joined.
     pub fn followers(&self) -> u32 {
-        self.followers
+        self.joined.followers
     }
 
     /// Joins without a wait, and without a result.
     ///
     /// Does not sleep. Takes the table lock.
     pub fn join_only(self) {
-        self.table.leave(&self.flight);
-        self.table.counters.joined(self.key.kind());
+        let Self { table, joined } = self;
+        table.leave(&joined.flight, joined.watches);
+        table.counters.joined(joined.flight.key.kind());
     }
 
     /// Waits for the end of the flight.
@@ -838,35 +869,46 @@ impl<K: Key> Follower<'_, K> {
     /// The caller names itself as `me` if others may wait for it. Sleeps as [`Kind`] says, for as
     /// long as its `patience` lasts.
     pub fn wait(self, me: Option<TaskId>, patience: Option<Msecs>) -> Waited<K> {
-        let ended = self.wait_for_end(me, patience);
+        let Self { table, joined } = self;
+        let begun = Instant::now();
+        let ended = table.wait_for_result(&joined, begun, me, patience);
         Waited {
-            flight: self.flight,
-            key: self.key,
+            flight: joined.flight,
             ended,
+            time: begun.elapsed(),
         }
     }
+}
 
-    fn wait_for_end(&self, me: Option<TaskId>, patience: Option<Msecs>) -> Result<Ended> {
-        let kind = self.key.kind();
-        let counters = &self.table.counters;
-        let waited = self.table.wait_for_end(&self.flight, me, patience);
-        let left = waited.is_err() && self.table.leave(&self.flight);
+impl<K: Key> Table<K> {
+    fn wait_for_result(
+        &self,
+        joined: &Joined<K>,
+        begun: Instant<Monotonic>,
+        me: Option<TaskId>,
+        patience: Option<Msecs>,
+    ) -> Result<Ended> {
+        let flight = &joined.flight;
+        let kind = flight.key.kind();
+        let mut watches = joined.watches;
+        let waited = self.wait_for_end(flight, begun, me, patience, &mut watches);
+        let left = waited.is_err() && self.leave(flight, watches);
 
-        match self.flight.outcome() {
+        match flight.outcome() {
             // Nobody else has been told of a result that is there, so it wins over the signal.
             Outcome::Shared(result) if !left => {
-                counters.joined(kind);
+                self.counters.joined(kind);
                 Ok(Ended::Result(result))
             }
             _ if left && waited == Err(EDEADLK) => Err(EDEADLK),
             _ if left && waited == Err(ETIMEDOUT) => Ok(Ended::TooLong),
             // A task that is about to handle a signal must not take up the work.
             _ if waited == Err(ERESTARTSYS) || kind.is_interrupted() => {
-                counters.interrupted.add(1, Relaxed);
+                self.counters.interrupted.add(1, Relaxed);
                 Err(ERESTARTSYS)
             }
             _ => {
-                counters.retried.add(1, Relaxed);
+                self.counters.retried.add(1, Relaxed);
                 Ok(Ended::Retry)
             }
         }
@@ -891,7 +933,12 @@ impl<'t, K: Key> Behind<'t, K> {
     pub fn wait(self, me: Option<TaskId>) -> Result<Leader<'t, K>> {
         let Self { leader } = self;
         while let Some(ahead) = leader.table.get_behind(&leader.flight) {
-            if let Err(e) = leader.table.wait_for_end(&ahead, me, None) {
+            let waited =
+                (leader.table).wait_for_end(&ahead, Instant::now(), me, None, &mut true);
+            if let Err(e) = waited {
+                if ahead.handed_over.load(Relaxed) > 0 {
+                    Table::hand_over(&ahead);
+                }
                 if e == ERESTARTSYS {
                     leader.table.counters.interrupted.add(1, Relaxed);
                 }
@@ -903,7 +950,7 @@ impl<'t, K: Key> Behind<'t, K> {
     }
 
     /// The flight of the call itself.
-    pub fn flight(&self) -> &Arc<Flight<K>> {
+    pub fn flight(&self) -> &FlightRef<K> {
         &self.leader.flight
     }
 
@@ -921,20 +968,25 @@ impl<K: Key> Table<K> {
         state.flight(flight.id).map_or(0, |node| node.followers)
     }
 
-    fn get_behind(&self, flight: &Flight<K>) -> Option<Arc<Flight<K>>> {
+    fn get_behind(&self, flight: &Flight<K>) -> Option<FlightRef<K>> {
         self.state.lock().get_behind(flight)
     }
 
     /// Waits until `flight` has ended, or fails as [`Follower::wait`] does, or with `ETIMEDOUT`.
+    ///
+    /// Who `watches` tells people if that takes long. Others may be told to while they wait.
     fn wait_for_end(
         &self,
-        flight: &Flight<K>,
+        flight: &Awaited<Flight<K>>,
+        begun: Instant<Monotonic>,
         me: Option<TaskId>,
         patience: Option<Msecs>,
+        watches: &mut bool,
     ) -> Result {
         let patience = patience.unwrap_or(Msecs::MAX);
         let mut task = None;
         let mut slept: Msecs = 0;
+        let mut told = false;
         let ended = loop {
             if let Some(me) = me {
                 // Without memory others cannot see this wait, but it still sees them.
@@ -943,23 +995,27 @@ impl<K: Key> Table<K> {
                     break Err(e);
                 }
             }
-            let until = if slept < LONG {
+            let until = if *watches && !told {
                 patience.min(LONG)
             } else {
                 patience
             };
-            let slice = (until - slept).min(if me.is_some() { RECHECK } else { Msecs::MAX });
-            let ended = flight.sleep(slice);
-            if ended != Err(ETIMEDOUT) {
+            let slice = until.saturating_sub(slept);
+            let slice = slice.min(if me.is_some() { RECHECK } else { Msecs::MAX });
+            let ended = sleep(flight, slice);
+            if ended.is_ok() && self.is_handed_over(flight) {
+                *watches = true;
+                slept = Msecs::try_from(begun.elapsed().as_millis()).unwrap_or(slept);
+            } else if ended == Err(ETIMEDOUT) {
+                slept = slept.saturating_add(slice);
+            } else {
                 break ended;
             }
-            let before = slept;
-            slept += slice;
-            if before < LONG && slept >= LONG {
+            if *watches && slept >= LONG && !replace(&mut told, true) {
                 self.tell_delay(flight);
             }
             if slept >= patience {
-                break ended;
+                break Err(ETIMEDOUT);
             }
         };
         if let Some(me) = me {

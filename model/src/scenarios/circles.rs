@@ -64,8 +64,7 @@ pub fn later(scene: Scene, _: usize) {
 /// A load waits for somebody else's request, whose helper asks for the load.
 pub fn through_a_request(scene: Scene, _: usize) {
     let leader = scene.leader(load(1, 1));
-    let task = scene.table.task(world::task_id(1)).unwrap();
-    leader.set_load(task.id());
+    let task = (scene.table).load(world::task_id(1), Some(&leader)).unwrap();
     scene.begin(&leader);
 
     let asked = scene.leader(request(1));
@@ -74,7 +73,7 @@ pub fn through_a_request(scene: Scene, _: usize) {
     scene.begin(&asked);
 
     world::spawn(1, move || {
-        let Entry::Follower(follower) = scene.enter(request(1)) else {
+        let Entry::Follower(follower, _) = scene.enter(request(1)) else {
             panic!("the request is over before its helper is");
         };
         let _ = scene.follow(follower, me(1), None);

@@ -78,3 +78,12 @@ pub fn interrupted(scene: Scene, variant: usize) {
     world::spawn(3, move || world::post(victim, Event::Signal));
     let _ = scene.lead(leader, [End::Result, End::Private][variant]);
 }
+
+/// The waking is left to somebody else, while another call comes.
+pub fn woken_later(scene: Scene, variant: usize) {
+    let leader = scene.leader(load(1, 1));
+    world::spawn_worker(9);
+    calls(scene, 1, load(1, 1));
+    calls(scene, 2, load(1, 1));
+    let _ = scene.lead(leader, [End::Result, End::Death][variant]);
+}

@@ -90,6 +90,14 @@ pub const SCENARIOS: &[Scenario] = &[
         run: flights::interrupted,
     },
     Scenario {
+        name: "woken-later",
+        about: "two followers are woken by somebody else than their leader",
+        threads: 4,
+        bound: Some(4),
+        variants: 2,
+        run: flights::woken_later,
+    },
+    Scenario {
         name: "two-keys",
         about: "a flight ends beside one of another file, in the same bucket",
         threads: 4,
@@ -224,5 +232,13 @@ pub const SCENARIOS: &[Scenario] = &[
         bound: Some(2),
         variants: 1,
         run: requests::delayed,
+    },
+    Scenario {
+        name: "heir",
+        about: "who watches a flight that takes long is interrupted",
+        threads: 4,
+        bound: Some(4),
+        variants: 2,
+        run: requests::heir,
     },
 ];

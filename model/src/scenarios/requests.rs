@@ -26,7 +26,7 @@ pub fn killable(scene: Scene, variant: usize) {
 pub fn patience(scene: Scene, variant: usize) {
     let leader = scene.leader(request(1));
     let impatient = world::spawn_exposed(1, move || match scene.enter(request(1)) {
-        Entry::Follower(follower) => {
+        Entry::Follower(follower, _) => {
             let ended = scene.follow(follower, None, Some(5_000)).ended;
             assert!(variant == 0 || ended == Ok(Ended::TooLong));
         }
@@ -46,7 +46,7 @@ pub fn nowait(scene: Scene, _: usize) {
     let leader = scene.leader(request(1));
     calls(scene, 1, request(1));
     world::spawn(2, move || match scene.enter(request(1)) {
-        Entry::Follower(follower) => scene.join_only(follower),
+        Entry::Follower(follower, _) => scene.join_only(follower),
         Entry::Leader(leader) => drop(scene.lead(leader, End::Private)),
         _ => panic!("somebody is in the way"),
     });
@@ -102,5 +102,38 @@ pub fn delayed(scene: Scene, _: usize) {
         scene::delayed(),
         [3],
         "a delay is reported once, with all who wait"
+    );
+}
+
+/// Who watches how long it takes is interrupted, and another one, who waits already, takes over. Or
+/// one in line is woken for that, who is interrupted, too.
+pub fn heir(scene: Scene, variant: usize) {
+    let leader = scene.leader(load(1, 1));
+    let victim = |pid, key| {
+        let victim = world::spawn_exposed(pid, move || {
+            let _ = scene.call(key, End::Result);
+        });
+        world::sleep_until_idle();
+        victim
+    };
+    let watches = victim(1, load(1, 1));
+    if variant == 0 {
+        calls(scene, 2, load(1, 1));
+        world::spawn(3, move || world::post(watches, Event::Signal));
+    } else {
+        let in_line = victim(2, load(1, 2));
+        calls(scene, 3, load(1, 1));
+        world::sleep_until_idle();
+        world::post(watches, Event::Signal);
+        world::sleep_until_idle();
+        world::post(in_line, Event::Signal);
+    }
+    world::sleep(12_000);
+    scene.lead(leader, End::Result).unwrap();
+    world::end();
+    assert_eq!(
+        scene::delayed().len(),
+        1,
+        "a delay is reported when it is 10 s long, whoever has left"
     );
 }

@@ -15,7 +15,6 @@ use loom::sync::{Mutex, MutexGuard};
 use std::{
     cell::RefCell,
     collections::VecDeque,
-    mem::MaybeUninit,
     ops::{Deref, DerefMut},
 };
 
@@ -154,31 +153,56 @@ impl<T> Deref for Arc<T> {
     }
 }
 
-impl<T> From<UniqueArc<T>> for Arc<T> {
-    fn from(unique: UniqueArc<T>) -> Self {
-        Self(std::sync::Arc::new((unique.value, unique.allocation)))
+/// Values with a completion.
+pub mod awaited {
+    use super::{Allocation, Arc, Completion};
+    use crate::{
+        alloc::{AllocError, Flags},
+        world,
+    };
+    use std::{marker::PhantomData, ops::Deref};
+
+    pub struct Awaited<T> {
+        completion: Completion,
+        value: T,
     }
-}
 
-pub struct UniqueArc<T> {
-    value: T,
-    allocation: Allocation,
-}
+    pub struct Room<T>(Allocation, PhantomData<T>);
 
-impl<T> UniqueArc<T> {
-    pub fn new_uninit(_: Flags) -> Result<UniqueArc<MaybeUninit<T>>, AllocError> {
-        Ok(UniqueArc {
-            allocation: Allocation::new()?,
-            value: MaybeUninit::uninit(),
-        })
+    impl<T> Awaited<T> {
+        pub fn room(_: Flags) -> Result<Room<T>, AllocError> {
+            Ok(Room(Allocation::new()?, PhantomData))
+        }
+
+        pub fn completion(&self) -> &Completion {
+            &self.completion
+        }
     }
-}
 
-impl<T> UniqueArc<MaybeUninit<T>> {
-    pub fn write(self, value: T) -> UniqueArc<T> {
-        UniqueArc {
-            value,
-            allocation: self.allocation,
+    impl<T: 'static> Awaited<T> {
+        /// In the kernel the number decides whether it is done later, by somebody else. Here it is
+        /// if there is somebody.
+        pub fn complete(this: Arc<Self>, times: u32) {
+            world::must_not_hold_a_lock("wakes somebody");
+            world::do_later(move || (0..times).for_each(|_| this.completion.complete()));
+        }
+    }
+
+    impl<T> Room<T> {
+        pub fn fill(self, value: T) -> Arc<Awaited<T>> {
+            let completion = Completion::new();
+            Arc(std::sync::Arc::new((
+                Awaited { completion, value },
+                self.0,
+            )))
+        }
+    }
+
+    impl<T> Deref for Awaited<T> {
+        type Target = T;
+
+        fn deref(&self) -> &T {
+            &self.value
         }
     }
 }

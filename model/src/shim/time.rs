@@ -15,8 +15,16 @@ pub fn msecs_to_jiffies(msecs: Msecs) -> Jiffies {
 
 pub struct Delta(pub u64);
 
+impl Delta {
+    pub fn as_millis(&self) -> u64 {
+        self.0
+    }
+}
+
+#[derive(Clone, Copy)]
 pub struct Monotonic;
 
+#[derive(Clone, Copy)]
 pub struct Instant<C> {
     msecs: u64,
     _clock: PhantomData<C>,

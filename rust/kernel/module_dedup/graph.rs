@@ -17,8 +17,9 @@ use super::{
         Buckets,
         Chain, //
     },
-    Flight,
+    FlightRef,
     Key,
+    Leader,
     State,
     Table, //
 };
@@ -27,10 +28,7 @@ use crate::{
         code::EDEADLK,
         Result, //
     },
-    sync::{
-        atomic::Relaxed,
-        Arc, //
-    },
+    sync::atomic::Relaxed, //
 };
 use core::{
     cell::Cell,
@@ -253,7 +251,7 @@ impl<K: Key> State<K> {
 /// A step of a chain of waits, for whoever prints it.
 pub enum Step<K: Key> {
     /// For a flight.
-    Flight(Arc<Flight<K>>),
+    Flight(FlightRef<K>),
     /// For a load: who does it, and of what.
     Load(TaskId, Option<K::Label>),
     /// For a request.
@@ -272,6 +270,15 @@ impl<K: Key> Table<K> {
     ///
     /// May sleep, takes the table lock. Fails with `ENOMEM`.
     pub fn task(&self, task: TaskId) -> Result<Task<'_, K>> {
+        self.load(task, None)
+    }
+
+    /// Puts a task into the wait graph that loads, and so leads a flight, unless it does so alone.
+    ///
+    /// Who waits for the flight waits for this load from then on.
+    ///
+    /// May sleep, takes the table lock. Fails with `ENOMEM`.
+    pub fn load(&self, task: TaskId, leader: Option<&Leader<'_, K>>) -> Result<Task<'_, K>> {
         let spare = chain::spare()?;
         let mut state = self.state.lock();
         let serial = state.serial();
@@ -286,6 +293,9 @@ impl<K: Key> Table<K> {
                     refused: false,
                 },
             );
+        }
+        if let Some(leader) = leader {
+            state.set_work(leader.flight(), Target::Load(id));
         }
         Ok(Task { table: self, id })
     }

@@ -3,7 +3,7 @@
 //! What is in flight at one moment, for people to read.
 
 use super::{
-    Flight,
+    FlightRef,
     Key,
     Step,
     Table, //
@@ -13,8 +13,7 @@ use crate::{
         flags::GFP_KERNEL,
         KVVec, //
     },
-    error::Result,
-    sync::Arc, //
+    error::Result, //
 };
 
 /// The largest number of flights that are looked at.
@@ -25,7 +24,7 @@ const MOST: usize = 128;
 /// A flight as it was.
 pub struct Seen<K: Key> {
     /// The flight.
-    pub flight: Arc<Flight<K>>,
+    pub flight: FlightRef<K>,
     /// How many followers it had.
     pub followers: u32,
     /// What it waited for, if that was anything that the table knows of: a flight that was ahead of

@@ -112,8 +112,8 @@ fn loading(
     key: TestKey,
     by: TaskId,
 ) -> Result<(Leader<'_, TestKey>, Task<'_, TestKey>)> {
-    let (leader, task) = (leader(table, key)?, table.task(by)?);
-    leader.set_load(task.id());
+    let leader = leader(table, key)?;
+    let task = table.load(by, Some(&leader))?;
     Ok((leader, task))
 }
 
@@ -141,7 +141,7 @@ fn leader(table: &Table<TestKey>, key: TestKey) -> Result<Leader<'_, TestKey>> {
 
 fn follower(table: &Table<TestKey>, key: TestKey) -> Result<Follower<'_, TestKey>> {
     match table.enter(key, ANYBODY) {
-        Entry::Follower(follower) => Ok(follower),
+        Entry::Follower(follower, _) => Ok(follower),
         _ => Err(EINVAL),
     }
 }
@@ -246,11 +246,10 @@ impl Shared {
                 Entry::Alone => return Err(ENOMEM),
                 Entry::Leader(leader) => return Ok(self.load(leader, file, result)),
                 Entry::Behind(behind) => return Ok(self.load(behind.wait(None)?, file, result)),
-                Entry::Follower(follower) => {
-                    let waited = follower.wait(None, None);
-                    match waited.ended? {
+                Entry::Follower(follower, again) => {
+                    match follower.wait(None, None).ended? {
                         Ended::Result(result) => return Ok(result),
-                        Ended::Retry => key = waited.key,
+                        Ended::Retry => key = again,
                         Ended::TooLong => return Err(ETIMEDOUT),
                     }
                 }
@@ -434,9 +433,8 @@ mod suite {
             assert!(second.wait(None).is_err());
         }
         // Its follower asks again, and is now the last in line.
-        let waited = of_second.wait(None, None);
-        assert_eq!(waited.ended, Ok(Ended::Retry));
-        let fourth = behind(&table, waited.key)?;
+        assert_eq!(of_second.wait(None, None).ended, Ok(Ended::Retry));
+        let fourth = behind(&table, key(1, 2))?;
 
         first.finish(0);
         third.wait(None)?.finish(0);

@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Measures module loads on the stock kernel, on ours, and on ours with module.dedup=off, side by side."""
+
+import json
+import os
+import random
+import re
+import shutil
+import statistics
+
+from . import count, tools, vm
+from .util import CACHE, OUT, TOP, log_file, run, say, write_if_changed
+
+BENCH = TOP / "bench"
+JSON = OUT / "bench.json"
+PROFILE = OUT / "bench-profile.md"
+SMP = 8
+# How many call at once, how often each is counted, and how many pairs are compared.
+COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+ROUNDS = 3
+PAIRS = 3
+MEMORY = "4G"
+# The three that are compared: the kernel, and what module.dedup= is there.
+SIDES = ("stock", "ours", "off")
+NAMES = {"stock": "the stock kernel", "ours": "ours", "off": "ours with module.dedup=off"}
+# Bytes of ballast that make a file of about this size, with what all modules have.
+BALLAST = {"16k": (11 << 10) - 256, "1m": (1 << 20) - (7 << 10), "8m": (8 << 20) - (7 << 10)}
+# Nothing is left to chance: addresses, the clock at boot, and random numbers.
+PINNED = ("-rtc", "base=2026-01-01,clock=vm", "-seed", "1")
+WORDS = ("nokaslr", "norandmaps")
+
+
+def ballast(size):
+    """Bytes that compress as modules do, about three to one, always the same."""
+    source = random.Random(size)
+    words = [source.randbytes(source.randrange(3, 12)) for _ in range(600)]
+    return b"".join(source.choices(words, k=size // 3))[:size]
+
+
+def stage(kernel, selftests_of):
+    """Builds what is measured, and what measures, for the guest."""
+    kernel.stage(selftests_of=selftests_of)
+    work = kernel.folder / "bench"
+    for name, size in BALLAST.items():
+        write_if_changed(work / "ballast" / name, ballast(size))
+    (work / "modules").mkdir(exist_ok=True)
+    kernel.make(
+        *(f"M={BENCH / 'modules'}", f"MO={work / 'modules'}", f"BALLAST={work / 'ballast'}", "modules"),
+        what="Building the modules to measure",
+        progress=False,
+    )
+    root = kernel.staging / "bench"
+    for module in (work / "modules").glob("*.ko"):
+        write_if_changed(root / module.name, module.read_bytes())
+    log = log_file("bench-build.log")
+    run(
+        [tools.which("zstd"), "-qf", "-19", root / "bench_1m.ko", "-o", root / "bench_1m.ko.zst"],
+        log=log,
+        what="Compressing a module",
+    )
+    selftests = kernel.staging / "selftests/module"
+    headers = f"-I{TOP / 'tools/testing/selftests/module'}"
+    run(
+        ["gcc", "-O2", "-Wall", "-Wno-unused-function", headers, "-o", root / "guest", BENCH / "guest.c"],
+        log=log,
+        what="Building the program that measures",
+    )
+    shutil.copy2(selftests / "test_modules/test_dedup_request.ko", root)
+    return kernel
+
+
+def boot(kernel, side, what, **options):
+    """One boot. Returns what was measured: {name: number}."""
+    words = [*WORDS, f"what={what}", f"side={side}", f"module.dedup={'off' if side == 'off' else 'on'}"]
+    name = f"bench-{what}-{side}"
+    result = vm.run(
+        kernel, "bench", smp=SMP, append=words, limit=1800, name=name, follow=follow, memory=MEMORY, **options
+    ).check()
+    found = re.findall(r"^([\w.]+) (\d+)$", result.output, re.M)
+    return {key.replace("SIDE", side): int(value) for key, value in found}
+
+
+def follow(line):
+    if line.startswith("@step "):
+        say(f"    {line.removeprefix('@step ')}")
+
+
+def counted(kernel, side):
+    """What is counted from outside the guest, and in which functions: (figures, functions)."""
+    plugin = count.Plugin(kernel, side)
+    boot(kernel, side, "marked", icount=True, extra=(*PINNED, *plugin.arguments()))
+    windows = iter(plugin.windows())
+    figures, functions = {}, {}
+
+    def middle(rounds, name):
+        return int(statistics.median(window[name] for window in rounds))
+
+    for n in COUNTS:
+        rounds = [next(windows) for _ in range(ROUNDS)]
+        figures[f"storm.16k.{side}.{n}.leader_delay_insns"] = middle(rounds, "leader")
+        figures[f"lock.{side}.{n}.longest_insns"] = max(window["longest"] for window in rounds)
+        figures[f"lock.{side}.{n}.mean_insns"] = round(statistics.mean(one["held"] / one["holds"] for one in rounds))
+        figures[f"lock.{side}.{n}.holds"] = middle(rounds, "holds")
+        figures[f"irqs_off.{side}.{n}.longest_insns"] = middle(rounds, "off")
+        functions[n] = count.mean([window["profile"] for window in rounds])
+    single, late = zip(*((next(windows), next(windows)) for _ in range(ROUNDS)), strict=True)
+    figures[f"single.16k.{side}.load_insns"] = middle(single, "insns")
+    figures[f"late.16k.{side}.insns"] = middle(late, "insns")
+    functions["single"] = count.mean([window["profile"] for window in single])
+    return figures, functions
+
+
+def derived(figures):
+    """Adds what follows from the figures."""
+    for size in BALLAST:
+        for side in SIDES:
+            last = [figures.get(f"storm.{size}.{side}.{n}.last_return_ns") for n in (2, COUNTS[-1])]
+            if None in last:
+                continue
+            figures[f"storm.{size}.{side}.slope_ns"] = round((last[1] - last[0]) / (COUNTS[-1] - 2))
+        plain = figures.get(f"single.{size}.ours.plain_load_ns")
+        if plain:
+            figures[f"single.{size}.ours.part_ns"] = figures[f"single.{size}.ours.load_ns"] - plain
+    for key, value in list(figures.items()):
+        stock = figures.get(key.replace(".ours.", ".stock."))
+        if ".ours." in key and stock:
+            figures["ratio." + key.replace(".ours.", ".")] = round(value / stock, 4)
+    return figures
+
+
+def threaded(kernels):
+    """Ratios from machines whose CPUs are threads, in pairs: their times say nothing by themselves."""
+    pairs = []
+    for number in range(PAIRS):
+        say(f"  Pair {number + 1} of {PAIRS}, with threads")
+        pairs.append({side: boot(kernels[side], side, "clocked") for side in ("stock", "ours")})
+    ratios = {}
+    for key in pairs[0]["ours"]:
+        values = [pair["ours"][key] / pair["stock"][key.replace(".ours.", ".stock.")] for pair in pairs]
+        ratios["ratio.threads." + key.replace(".ours.", ".")] = round(statistics.median(values), 3)
+    return ratios
+
+
+def measure(kernels):
+    """Everything. Returns the figures, and the functions by side."""
+    figures, functions = {}, {}
+    for side in SIDES:
+        say(f"  Storms, {NAMES[side]}")
+        figures |= boot(kernels[side], side, "all", icount=True, extra=PINNED)
+    for side in ("stock", "ours"):
+        say(f"  Counting instructions from outside, {NAMES[side]}")
+        more, functions[side] = counted(kernels[side], side)
+        figures |= more
+    return derived(figures) | threaded(kernels), functions
+
+
+# What is to be reached: what it is, its figures by side, and how large which of them may be. A limit is for ours,
+# by itself ("is"), divided by the figure of stock ("of stock"), or by that for two calls ("of two").
+TARGETS = (
+    ("wasted bytes, 256 x 1 MiB", "storm.1m.{}.256.wasted_bytes", "is", 0),
+    ("bytes read, 256 x 1 MiB", "storm.1m.{}.256.read_bytes", "of stock", 1.01),
+    ("cost per further follower, 16 KiB", "storm.16k.{}.slope_ns", "of stock", 1),
+    ("cost per further follower, 1 MiB", "storm.1m.{}.slope_ns", "of stock", 1),
+    ("cost per further follower, 8 MiB", "storm.8m.{}.slope_ns", "of stock", 1),
+    ("leader's delay, 256 callers", "storm.16k.{}.256.leader_delay_insns", "of two", 1.5),
+    ("last follower's return, 256 x 16 KiB", "storm.16k.{}.256.last_follower_ns", "of stock", 1),
+    ("last follower's return, 256 x 1 MiB", "storm.1m.{}.256.last_follower_ns", "of stock", 1),
+    ("single load, 16 KiB", "single.16k.{}.load_ns", "of stock", 1.01),
+    ("  our part of it", "single.16k.{}.part_ns", "is", 2000),
+    ("late duplicate, 1 MiB", "late.1m.{}.ns", "of stock", 0.05),
+    ("late duplicate, 8 MiB", "late.8m.{}.ns", "of stock", 0.05),
+    ("longest hold of the lock, 256 callers", "lock.{}.256.longest_insns", "of two", 1.1),
+    ("longest time with interrupts off", "irqs_off.{}.256.longest_insns", "of two", 1.1),
+    ("64 modules by 256 processes", "many.{}.256.last_return_ns", "of stock", 1),
+    ("helpers for 256 requests of a name", "request.{}.256.helpers", "is", 1),
+)
+
+
+def judged(figures):
+    """The rows of the table: (what, stock, ours, off, what is compared, limit, whether it is reached)."""
+    rows = []
+    for what, key, how, limit in TARGETS:
+        values = [figures.get(key.format(side)) for side in SIDES]
+        ours = values[1]
+        if how == "is":
+            compared = ours
+        elif how == "of stock":
+            compared = ours / values[0]
+        else:
+            compared = ours / figures[key.format("ours").replace(".256.", ".2.")]
+        rows.append((what, *values, how, round(compared, 3), limit, compared <= limit))
+    return rows
+
+
+def table(figures):
+    """The rows as text, for people."""
+
+    def number(value):
+        return "-" if value is None else f"{value:,}"
+
+    lines = [("", "stock", "ours", "dedup=off", "ours", "to reach", "")]
+    for what, stock, ours, off, how, compared, limit, reached in judged(figures):
+        unit = "" if how == "is" else " " + how
+        shown = "" if how == "is" else f"{compared:g}{unit}"
+        verdict = "" if reached else "MISSED"
+        lines.append((what, number(stock), number(ours), number(off), shown, f"<= {limit:,}", verdict))
+    return lines
+
+
+def differences(old, new):
+    """How far two runs are apart in figures of instruction counts, at the most: (figure, part of it)."""
+    worst = ("", 0.0)
+    for key, value in new.items():
+        before = old.get(key)
+        if before is None or key.startswith("ratio.") or key.endswith("part_ns"):
+            continue
+        apart = abs(value - before) / max(abs(before), abs(value), 1)
+        worst = max(worst, (key, apart), key=lambda it: it[1])
+    return worst
+
+
+def write(figures, functions):
+    """Writes what was measured, and what it looks like."""
+    OUT.mkdir(exist_ok=True)
+    JSON.write_text(json.dumps(figures, indent=1) + "\n")
+    PROFILE.write_text(count.report(functions, COUNTS[-1]))
+    python = tools.find_matplotlib()
+    run(
+        [python, BENCH / "plot.py", JSON, OUT],
+        log=log_file("bench-plot.log"),
+        what="Drawing the pictures",
+        env=os.environ | {"MPLCONFIGDIR": str(CACHE / "matplotlib")},
+    )
+
+
+def print_table(figures):
+    lines = table(figures)
+    widths = [max(len(line[column]) for line in lines) for column in range(7)]
+    for line in lines:
+        cells = [f"{line[0]:<{widths[0]}}", *(f"{line[i]:>{widths[i]}}" for i in range(1, 6)), line[6]]
+        print("  ".join(cells).rstrip())
