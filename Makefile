@@ -5,9 +5,15 @@
 .NOTPARALLEL:
 
 # These may be given on the command line or in the environment.
-export KSRC ACCEL SMP MEM LIMIT N TESTS KERNEL CALLS SEED
+export KSRC ACCEL SMP MEM LIMIT N TESTS KERNEL CALLS SEED SIDE SUITE FORM REPORT ROUNDS SIZES BOOTS
 
-TARGETS := run test test-debug test-all kselftest kunit model chaos fuzz compare bench lint shell watch storm \
+# make boot SHELL=1 asks for a shell in the guest, and not for one of that name here.
+ifeq ($(origin SHELL),command line)
+export GUEST_SHELL := $(SHELL)
+override SHELL := /bin/sh
+endif
+
+TARGETS := run test test-debug test-all kselftest kunit model chaos fuzz compare bench boot boot-compare deb lint shell watch storm \
 	kernel where series apply clean
 
 .PHONY: help python $(TARGETS)
@@ -30,6 +36,9 @@ chaos: ## CALLS= loads, removals, signals, kills and faults at random (SEED= rep
 fuzz: ## CALLS= hostile system calls
 compare: ## the kselftests on the stock kernel and on ours, in one table
 bench: ## stock, ours, and ours without joining, by instruction counts; with pictures
+boot: ## boot Debian with real udev and kmod (SMP=, SIDE=, FORM=ko|zst|xz, SUITE=, REPORT=boot|storms|pairs, SHELL=1)
+boot-compare: ## BOOTS= boots of stock, ours and ours without joining, with SIZES="8 64 255" CPUs
+deb: ## Debian packages of the patched kernel, installed in a Debian system and booted
 lint: ## rustfmt, clippy, rustdoc, checkpatch, shellcheck and ruff
 shell: ## a shell in the booted kernel
 watch: ## storms in the booted kernel, and a table of what is in flight

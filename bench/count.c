@@ -89,6 +89,7 @@ static struct cpu {
 
 static bool counting;
 static int window;
+/* Of this window. */
 static uint64_t holds, held_sum, held_max, off_max, off_from, off_to, leader;
 static FILE *out;
 

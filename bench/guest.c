@@ -386,7 +386,8 @@ static void storm_memory(const char *size, int n, const char *path, int flags, b
 		readers += shared->turns[i].read >= file_size(path);
 	result(vmalloc, "storm.%s.SIDE.%d.peak_vmalloc_bytes", size, n);
 	result(readers * file_size(path), "storm.%s.SIDE.%d.read_bytes", size, n);
-	result(stat_line("Virtual mem wasted bytes") - wasted, "storm.%s.SIDE.%d.wasted_bytes", size, n);
+	result(stat_line("Virtual mem wasted bytes") - wasted, "storm.%s.SIDE.%d.wasted_bytes",
+	       size, n);
 	unload_all(path);
 }
 
@@ -409,7 +410,8 @@ static void storms(const char *size, int from, int to, const char *path, int fla
 		fflush(stdout);
 		for (int r = 0; r < rounds; r++)
 			storms[r] = storm(n, path, flags, joined);
-		result(MEDIAN(storms, rounds, last_return), "storm.%s.SIDE.%d.last_return_ns", size, n);
+		result(MEDIAN(storms, rounds, last_return), "storm.%s.SIDE.%d.last_return_ns",
+		       size, n);
 		if (n > 1) {
 			result(MEDIAN(storms, rounds, first), "storm.%s.SIDE.%d.first_follower_ns",
 			       size, n);
@@ -501,7 +503,7 @@ static void many_make(void)
 	}
 }
 
-static void many(int rounds)
+static void many(const char *prefix, int rounds)
 {
 	long long times[16];
 
@@ -529,7 +531,7 @@ static void many(int rounds)
 			unload(name);
 		}
 	}
-	result(median(times, rounds), "many.SIDE.%d.last_return_ns", WORKERS);
+	result(median(times, rounds), "%smany.SIDE.%d.last_return_ns", prefix, WORKERS);
 }
 
 /* Requests, which a helper answers after a while. */
@@ -693,7 +695,7 @@ static void clocked(int rounds)
 		result(MEDIAN(storms, rounds, last_return), "threads.SIDE.%d.last_return_ns", n);
 		result(MEDIAN(storms, rounds, leader), "threads.SIDE.%d.leader_delay_ns", n);
 	}
-	many(rounds);
+	many("threads_", rounds);
 }
 
 int main(int argc, char **argv)
@@ -711,7 +713,7 @@ int main(int argc, char **argv)
 	if (!strcmp(what, "marked")) {
 		marked("/bench/bench_16k.ko", 3);
 	} else if (!strcmp(what, "clocked")) {
-		clocked(5);
+		clocked(11);
 	} else if (!strcmp(what, "all")) {
 		storms("16k", 1, WORKERS, "/bench/bench_16k.ko", 0, joined, 5);
 		storms("1m", 1, WORKERS, "/bench/bench_1m.ko", 0, joined, joined ? 5 : 1);
@@ -732,7 +734,7 @@ int main(int argc, char **argv)
 		late("1m", "/bench/bench_1m.ko", 0, 15);
 		late("8m", "/bench/bench_8m.ko", 0, 5);
 		late("1m_zst", "/bench/bench_1m.ko.zst", MODULE_INIT_COMPRESSED_FILE, 5);
-		many(3);
+		many("", 3);
 		requests(3);
 		readings("/bench/bench_16k.ko", 15);
 	} else {

@@ -48,6 +48,7 @@ def storm(figures, folder):
     against_count(waste, figures, "storm.1m.{}.{}.wasted_bytes", 2**20)
     waste.set_ylabel("MiB read in vain")
     waste.set_yscale("symlog", linthresh=1)
+    waste.set_ylim(bottom=0)
     figure.suptitle("A module of 1 MiB")
     save(figure, folder, "storm")
 

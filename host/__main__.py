@@ -8,7 +8,7 @@ import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from . import bench, compare, lint, model, runs, series, source, tap, tools, vm, watch
+from . import bench, boot, compare, deb, lint, model, runs, series, source, tap, tools, vm, watch
 from .kernel import Kernel
 from .util import CACHE, OUT, Failure, lock_cache, say
 
@@ -241,7 +241,7 @@ def cmd_bench():
     for side, tree in (("stock", stock), ("ours", patched)):
         kernels[side] = bench.stage(Kernel(toolchain, tree, "bench").build(), patched)
     kernels["off"] = kernels["ours"]
-    say("Measuring, about six minutes")
+    say("Measuring, about seven minutes")
     before = json.loads(bench.JSON.read_text()) if bench.JSON.is_file() else {}
     figures, functions = bench.measure(kernels)
     bench.write(figures, functions)
@@ -250,6 +250,56 @@ def cmd_bench():
         key, apart = bench.differences(before, figures)
         print(f"\nSince the last run no figure has changed by more than {apart:.1%}{f' ({key})' if key else ''}.")
     say(f"\nAll figures: {bench.JSON}, by function: {bench.PROFILE}, pictures: {bench.OUT}/bench-*.svg")
+
+
+def kernels_to_boot(sides):
+    """The kernels for a Debian system, up to date; and the system, first, since that may fail at once."""
+    toolchain = tools.ensure()
+    boot.root(boot.suite())
+    stock, patched = source.trees(toolchain)
+    trees = {"stock": stock, "ours": patched}
+    built = {name: Kernel(toolchain, trees[name], "boot").build().stage(patched) for name in trees if name in sides}
+    return {side: built["stock" if side == "stock" else "ours"] for side in sides}
+
+
+def cmd_boot():
+    """One boot of a Debian system: systemd, udev and kmod, with our kernel, or the one that SIDE= names."""
+    side = os.environ.get("SIDE") or "ours"
+    report = os.environ.get("REPORT") or "boot"
+    if side not in boot.SIDES or report not in boot.REPORTS:
+        raise Failure(f"SIDE= is one of {', '.join(boot.SIDES)}, and REPORT= one of {', '.join(boot.REPORTS)}.")
+    kernel = kernels_to_boot([side])[side]
+    smp = vm.number("SMP", vm.DEFAULT_SMP)
+    if os.environ.get("GUEST_SHELL"):
+        boot.shell(kernel, smp=smp, side=side, how=boot.form(), distribution=boot.suite())
+    say(f"Booting Debian {boot.suite()} with {smp} CPUs")
+    words = [f"rounds={vm.number('ROUNDS', 1000)}"]
+    result = boot.boot(
+        kernel, "boot", smp=smp, side=side, how=boot.form(), report=report, words=words, distribution=boot.suite()
+    )
+    print(boot.shown(result))
+    result.check()
+    say(f"\nThe kernel log: {result.log_file}")
+
+
+def cmd_boot_compare():
+    """Boots of the stock kernel, ours, and ours without joining, in turn."""
+    tools.find_matplotlib()
+    sizes = boot.sizes()
+    kernels = kernels_to_boot(list(boot.SIDES))
+    records = boot.compare(kernels, sizes, vm.number("BOOTS", 3))
+    boot.print_table(records)
+    boot.draw()
+    say("\nTimes are of an emulated machine: they can be compared within this run, and say nothing of others.")
+    say(f"All boots: {boot.OUT}/boot.json, as Markdown: {boot.OUT}/boot.md, a picture: {boot.OUT}/boot.svg")
+
+
+def cmd_deb():
+    """Debian packages of the patched kernel; installed, and booted, in a Debian system."""
+    toolchain = tools.ensure()
+    boot.root(boot.suite())
+    _, patched = source.trees(toolchain)
+    deb.build(Kernel(toolchain, patched, "boot"))
 
 
 def test_without_guests(tally, kernel):

@@ -14,11 +14,12 @@ from .util import CACHE, OUT, TOP, log_file, run, say, write_if_changed
 BENCH = TOP / "bench"
 JSON = OUT / "bench.json"
 PROFILE = OUT / "bench-profile.md"
+TABLE = OUT / "bench.md"
 SMP = 8
 # How many call at once, how often each is counted, and how many pairs are compared.
 COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 ROUNDS = 3
-PAIRS = 3
+PAIRS = 5
 MEMORY = "4G"
 # The three that are compared: the kernel, and what module.dedup= is there.
 SIDES = ("stock", "ours", "off")
@@ -137,7 +138,7 @@ def threaded(kernels):
     ratios = {}
     for key in pairs[0]["ours"]:
         values = [pair["ours"][key] / pair["stock"][key.replace(".ours.", ".stock.")] for pair in pairs]
-        ratios["ratio.threads." + key.replace(".ours.", ".")] = round(statistics.median(values), 3)
+        ratios["ratio." + key.replace(".ours.", ".")] = round(statistics.median(values), 3)
     return ratios
 
 
@@ -223,6 +224,7 @@ def write(figures, functions):
     """Writes what was measured, and what it looks like."""
     OUT.mkdir(exist_ok=True)
     JSON.write_text(json.dumps(figures, indent=1) + "\n")
+    TABLE.write_text(markdown(figures))
     PROFILE.write_text(count.report(functions, COUNTS[-1]))
     python = tools.find_matplotlib()
     run(
@@ -231,6 +233,13 @@ def write(figures, functions):
         what="Drawing the pictures",
         env=os.environ | {"MPLCONFIGDIR": str(CACHE / "matplotlib")},
     )
+
+
+def markdown(figures):
+    """The same table, for a page."""
+    first, *rest = table(figures)
+    lines = [first, ("---",) * len(first), *rest]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def print_table(figures):

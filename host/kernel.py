@@ -19,6 +19,8 @@ VARIANTS = {
     "rt": (TOP / "vm/rt.config").read_text(),
     # To measure: what people run.
     "bench": (TOP / "vm/bench.config").read_text(),
+    # To boot a distribution.
+    "boot": (TOP / "vm/bench.config").read_text() + (TOP / "vm/boot.config").read_text(),
     # Without us, and without Rust.
     "off": "".join(
         f"# CONFIG_{name} is not set\n"

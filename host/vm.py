@@ -119,7 +119,7 @@ class Result:
         return self
 
 
-def command(kernel, smp, append, accel, serial, memory=None):
+def command(kernel, smp, append, accel, serial, memory=None, initrd=True, image=None):
     args = ["qemu-system-x86_64", "-M", "q35", "-nic", "none", "-display", "none", "-no-reboot"]
     args += ["-accel", ACCELERATORS[accel], "-cpu", "host" if accel == "kvm" else "max"]
     if accel == "icount":
@@ -130,7 +130,9 @@ def command(kernel, smp, append, accel, serial, memory=None):
             args += ["-bios", firmware]
             break
     args += ["-smp", str(smp), "-m", memory_of(smp, memory)]
-    args += ["-kernel", str(kernel.vmlinux), "-initrd", str(kernel.folder / "initramfs.cpio")]
+    args += ["-kernel", str(image or kernel.vmlinux)]
+    if initrd:
+        args += ["-initrd", str(kernel.folder / "initramfs.cpio")]
     words = ["console=ttyS0", "ignore_loglevel", "panic=-1", "tsc=reliable", *append]
     if kernel.variant == "kcsan":
         # Of few accesses, many, and for long.
@@ -174,11 +176,13 @@ def run(kernel, job, *, smp=None, append=(), limit=600, name=None, icount=False,
     return start(kernel, job, smp=smp, append=append, limit=limit, accel=accel, name=name or job, **more)
 
 
-def start(kernel, job, *, smp, limit, accel, name, append=(), follow=None, extra=(), memory=None):
+def start(kernel, job, *, smp, limit, accel, name, append=(), follow=None, extra=(), memory=None, image=None):
     """Starts a guest, and waits for its end.
 
-    follow is called with each line of its output, and ends it by returning something true. extra is for QEMU.
+    Without a job it has disks, among what is extra for QEMU, and no initramfs. follow is called with each line of its
+    output, and ends it by returning something true. The image is another one than that of the kernel.
     """
+    words = [f"job={job}", *append] if job else append
     output, log = log_file(f"{name}.tap"), log_file(f"{name}.log")
     errors = log_file(f"{name}.qemu")
     limit = number("LIMIT", limit)
@@ -187,7 +191,7 @@ def start(kernel, job, *, smp, limit, accel, name, append=(), follow=None, extra
     killed, enough = None, False
     with open(errors, "wb") as out, open(output, "rb") as lines:
         process = subprocess.Popen(
-            command(kernel, smp, [f"job={job}", *append], accel, [*serial, *extra], memory),
+            command(kernel, smp, words, accel, [*serial, *extra], memory, initrd=bool(job), image=image),
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,
@@ -215,13 +219,17 @@ def start(kernel, job, *, smp, limit, accel, name, append=(), follow=None, extra
     return Result(kernel, output, log, time.monotonic() - began, killed)
 
 
-def shell(kernel):
-    """A shell in the guest, on this terminal."""
+def become(kernel, smp, append, extra, accel=None, initrd=True):
+    """Becomes a guest on this terminal."""
     if not sys.stdin.isatty():
         raise Failure("A shell needs a terminal.")
-    accel = prepare(kernel)
-    smp = number("SMP", DEFAULT_SMP)
-    args = command(kernel, smp, ["job=shell"], accel, ["-serial", "mon:stdio"])
+    args = command(kernel, smp, append, accel or os.environ.get("ACCEL") or "tcg", extra, initrd=initrd)
     # The log of the boot is in dmesg.
     args[args.index("-append") + 1] = args[args.index("-append") + 1].replace("ignore_loglevel", "quiet")
     os.execvp(args[0], args)
+
+
+def shell(kernel):
+    """A shell in the guest."""
+    accel = prepare(kernel)
+    become(kernel, number("SMP", DEFAULT_SMP), ["job=shell"], ["-serial", "mon:stdio"], accel)

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Debian packages of the patched kernel, by Kbuild; installed in a Debian system, and booted from what that made."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from . import apt, boot, runs, tools, vm
+from .util import OUT, Failure, log_file, run, say
+
+FOLDER = OUT / "deb"
+# What Kbuild and debhelper need, by a program or a file of each.
+NEEDED = {
+    "dpkg-buildpackage": "dpkg-dev",
+    "dh": "debhelper",
+    "fakeroot": "fakeroot",
+    "cpio": "cpio",
+    "rsync": "rsync",
+}
+
+
+def ensure():
+    missing = {package for program, package in NEEDED.items() if not tools.which(program)}
+    if not Path("/usr/include/dwarf.h").exists():
+        missing.add("libdw-dev")
+    if missing:
+        apt.install(missing)
+
+
+def build(kernel):
+    """Makes the packages, and shows that they work."""
+    ensure()
+    kernel.build()
+    # Kbuild writes them beside its folder.
+    beside = kernel.folder.parent
+    for old in beside.glob("linux-*.deb"):
+        old.unlink()
+    say("Making the packages")
+    variables = ("KDEB_CHANGELOG_DIST=unstable", "KDEB_COMPRESS=zstd", "DPKG_FLAGS=-d")
+    kernel.make(*variables, "bindeb-pkg", what="Making the packages", log=log_file("deb.log"))
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir(parents=True)
+    for package in beside.glob("linux-*"):
+        if package.suffix in (".deb", ".changes", ".buildinfo"):
+            if package.suffix == ".deb":
+                shutil.copy2(package, FOLDER)
+            package.unlink()
+    packages = sorted(FOLDER.glob("linux-*.deb"))
+    wanted = [path for path in packages if path.name.startswith(("linux-image-", "linux-headers-"))]
+    if len(wanted) < 2:
+        raise Failure(f"Kbuild made no packages of the image and the headers ({FOLDER}).")
+    for path in packages:
+        print(path)
+    check(kernel, [path for path in wanted if "-dbg" not in path.name])
+
+
+def check(kernel, packages):
+    """Installs them by the tools of a Debian system, and boots that from its own kernel and initramfs."""
+    suite = boot.suite()
+    image = boot.root(suite)
+    with tempfile.TemporaryDirectory(dir=boot.ROOTS) as scratch:
+        disk, folder = Path(scratch, "disk.ext4"), Path(scratch, "root")
+        run(["cp", "--sparse=always", image, disk], log=log_file("deb-copy.log"), what="Copying the system")
+        folder.mkdir()
+        say(f"Installing them in Debian {suite}")
+        log = log_file("deb-install.log")
+        run(["mount", "-o", "loop", disk, folder], log=log, what="Mounting the system (as root)")
+        try:
+            for package in packages:
+                shutil.copy2(package, folder / "tmp")
+            names = " ".join(f"/tmp/{package.name}" for package in packages)
+            install = f"dpkg --force-depends -i {names}"
+            environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+            for place in ("proc", "sys", "dev"):
+                run(["mount", "--bind", f"/{place}", folder / place], log=log, what="Mounting")
+            try:
+                run(["chroot", folder, "sh", "-c", install], log=log, what="Installing", env=environment)
+            finally:
+                for place in ("proc", "sys", "dev"):
+                    run(["umount", folder / place], log=log, what="Unmounting")
+            for name in ("vmlinuz", "initrd.img"):
+                found = sorted((folder / "boot").glob(f"{name}-*"))
+                if not found:
+                    raise Failure(f"The packages put no {name} into /boot; the log is {log}.")
+                shutil.copy2(found[-1], Path(scratch, name))
+            boot.prepare_system(folder)
+        finally:
+            run(["umount", folder], log=log, what="Unmounting the system")
+        say("Booting it")
+        result = boot_installed(kernel, disk, Path(scratch, "vmlinuz"), Path(scratch, "initrd.img"))
+    print(boot.shown(result))
+    result.check()
+
+
+def boot_installed(kernel, disk, image, initrd):
+    """A boot with nothing of ours but what the packages have installed."""
+    line = [*boot.SYSTEM, "report=boot"]
+    devices = [*boot.DEVICES, "-drive", f"file={disk},if=virtio,format=raw,snapshot=on", "-initrd", str(initrd)]
+    return vm.start(
+        kernel,
+        None,
+        smp=vm.number("SMP", vm.DEFAULT_SMP),
+        limit=1800,
+        accel=os.environ.get("ACCEL") or "tcg",
+        name="boot-deb",
+        append=line,
+        extra=devices,
+        follow=runs.follow_steps,
+        image=image,
+    )
