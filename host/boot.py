@@ -37,6 +37,11 @@ SYSTEM = (
     "systemd.default_device_timeout_sec=3600",
     "udev.event_timeout=3600",
 )
+# The first program that the kernel starts; what comes next is on the second disk.
+GUEST_INIT = """#!/bin/sh
+[ -b /dev/vdb ] || mount -t devtmpfs devtmpfs /dev
+mount -t ext4 -o ro /dev/vdb /guest && exec /guest/init
+"""
 # Of the statistics: what loads have wasted.
 FAILURES = (
     "Mods failed on kread",
@@ -137,9 +142,8 @@ def root(name):
             what="mmdebstrap",
             progress=True,
         )
-        # The first program that the kernel starts finds the rest on the second disk.
         script = folder / "usr/sbin/guest-init"
-        script.write_text("#!/bin/sh\nmount -t ext4 -o ro /dev/vdb /guest && exec /guest/init\n")
+        script.write_text(GUEST_INIT)
         script.chmod(0o755)
         disk(folder, image, 2048)
     finally:

@@ -66,13 +66,11 @@ struct module_dedup_request {
 
 /**
  * struct module_dedup_seen - what a call waits for, as the tracepoints show it
- * @file: the file that is loaded, or NULL
- * @name: what is loaded or requested, if there is no @file
+ * @name: what is loaded or requested
  * @leader: the process or thread id of who does it, in the initial namespace
  * @request: whether it is a request
  */
 struct module_dedup_seen {
-	struct file *file;
 	const char *name;
 	pid_t leader;
 	bool request;

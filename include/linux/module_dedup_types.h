@@ -11,7 +11,7 @@ struct inode;
 
 /**
  * struct module_dedup_id - a file with its contents
- * @inode: the inode; something has to hold a reference to it
+ * @inode: the address of the inode, which is not followed
  * @ino: inode number, as stat() reports it
  * @size: size in bytes
  * @change_cookie: change cookie, 0 where the filesystem reports none

@@ -11,16 +11,12 @@
 use core::{
     cell::Cell,
     mem::replace,
-    ptr::{
-        self,
-        NonNull, //
-    },
+    ptr, //
 };
 use kernel::{
     bindings,
     exit_guard::ExitGuard,
     fmt,
-    fs::File,
     module_dedup::{
         Behind,
         Ended,
@@ -42,7 +38,6 @@ use kernel::{
     seq_print,
     str::BStr,
     sync::{
-        aref::ARef,
         atomic::{
             Atomic,
             Relaxed, //
@@ -97,9 +92,8 @@ enum Call {
 
 /// A call of `finit_module(2)` that can be joined with others.
 struct Load {
-    /// Keeps the inode alive, and with it the meaning of its address. A call that has not begun a
-    /// flight yet needs none, as its caller has one.
-    file: Option<ARef<File>>,
+    /// Of the file, once the call has a flight.
+    name: Option<Name>,
     id: bindings::module_dedup_id,
     flags: c_int,
     args_hash: u32,
@@ -120,10 +114,9 @@ impl Load {
     ///
     /// # Safety
     ///
-    /// `call.file` must be a file that the caller of this function has a reference to. If neither
-    /// `call.args` is null nor `call.args_size` 0, then it must be the start of so many initialised
-    /// bytes allocated with `kmalloc()`; this function takes ownership of these. The copy lives as
-    /// long as the returned [`Load`].
+    /// If neither `call.args` is null nor `call.args_size` 0, then `call.args` must be the start of
+    /// so many initialised bytes allocated with `kmalloc()`; this function takes ownership of these.
+    /// The copy lives as long as the returned [`Load`].
     unsafe fn new(call: &bindings::module_dedup_call) -> Option<Self> {
         if call.args.is_null() {
             return None;
@@ -136,7 +129,7 @@ impl Load {
             unsafe { KVec::from_raw_parts(call.args.cast_mut().cast::<u8>(), size, size) }
         });
         Some(Self {
-            file: None,
+            name: None,
             id: call.id,
             flags: call.flags,
             args_hash: call.args_hash,
@@ -144,27 +137,22 @@ impl Load {
         })
     }
 
-    /// Takes a reference to the file, for a flight.
+    /// Notes the name of the file, for a flight.
     ///
     /// # Safety
     ///
     /// `file` must be the file of the call, to which the caller has a reference.
-    unsafe fn keep(&mut self, file: *mut bindings::file) {
-        self.file = NonNull::new(file).map(|file| {
-            // SAFETY: The caller has a reference, so the count is not zero. A system call that got
-            // its file by `fdget()` has no `fdget_pos()` active on this thread. A `File` is a
-            // `struct file`.
-            unsafe { file.cast::<File>().as_ref() }.into()
-        });
+    unsafe fn set_name(&mut self, file: *mut bindings::file) {
+        let mut name = Name::EMPTY;
+        let text = name.0.as_mut_ptr().cast::<c_char>();
+        // SAFETY: By the safety requirements, and the name has so much room.
+        unsafe { bindings::module_dedup_get_name(file, text, Name::SIZE) };
+        self.name = Some(name);
     }
 
-    /// The file of a flight.
-    fn file(&self) -> *mut bindings::file {
-        self.file
-            .as_ref()
-            .map_or(ptr::null_mut(), |file| file.as_ptr())
-    }
-
+    /// An inode is told by its address, too. The leader has a reference to it, so no other one comes
+    /// to that address while the flight is up; but for the moment in which a task that has died lets
+    /// go of its files, before it ends the flight. The numbers tell them apart then.
     fn same_file(&self, other: &Self) -> bool {
         self.id.inode == other.id.inode
             && self.id.ino == other.id.ino
@@ -289,16 +277,17 @@ struct Name([u8; Name::SIZE]);
 
 impl Name {
     const SIZE: usize = 64;
+    const EMPTY: Self = Self([0; Self::SIZE]);
 
     /// Copies as much of a name as there is room for.
     fn new(name: &CStr) -> Self {
-        let mut copy = [0; Self::SIZE];
+        let mut copy = Self::EMPTY;
         let name = name.to_bytes();
         let len = name.len().min(Self::SIZE - 1);
-        if let (Some(to), Some(from)) = (copy.get_mut(..len), name.get(..len)) {
+        if let (Some(to), Some(from)) = (copy.0.get_mut(..len), name.get(..len)) {
             to.copy_from_slice(from);
         }
-        Self(copy)
+        copy
     }
 
     /// For C.
@@ -307,21 +296,10 @@ impl Name {
     }
 
     /// The name of what a flight is for.
-    fn of(flight: &Flight<Call>) -> Self {
+    fn of(flight: &Flight<Call>) -> &Self {
         match flight.key() {
-            Call::Request(name) => *name,
-            Call::Load(load) => {
-                let mut name = Self([0; Self::SIZE]);
-                // SAFETY: The flight has a reference to the file.
-                unsafe {
-                    bindings::module_dedup_get_name(
-                        load.file(),
-                        name.0.as_mut_ptr().cast::<c_char>(),
-                        Self::SIZE,
-                    )
-                };
-                name
-            }
+            Call::Request(name) => name,
+            Call::Load(load) => load.name.as_ref().unwrap_or(&Self::EMPTY),
         }
     }
 
@@ -346,7 +324,7 @@ struct Comm(TaskId);
 
 impl fmt::Display for Comm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut comm = Name([0; Name::SIZE]);
+        let mut comm = Name::EMPTY;
         // SAFETY: The task is valid, and the name has room for `TASK_COMM_LEN` bytes.
         unsafe {
             bindings::module_dedup_get_comm(&c_task(self.0), comm.0.as_mut_ptr().cast::<c_char>())
@@ -560,7 +538,7 @@ fn enter(
         }
         if let Call::Load(load) = &mut key {
             // SAFETY: It is the file of this call.
-            unsafe { load.keep(call.file) };
+            unsafe { load.set_name(call.file) };
         }
         match table.start(key, current_id()) {
             Entry::Leader(leader) => return Ok(lead(leader, call, 0)),
@@ -1042,15 +1020,14 @@ mod trace {
         Call,
         Name, //
     };
-    use core::{
-        marker::PhantomData,
-        ptr, //
-    };
+    use core::marker::PhantomData;
     use kernel::{
         bindings,
         module_dedup::{
             Flight,
             Follower,
+            Key,
+            Kind,
             TaskId, //
         },
         prelude::*,
@@ -1101,30 +1078,23 @@ mod trace {
 
     impl<'a> Seen<'a> {
         pub(super) fn flight(flight: &'a Flight<Call>) -> Self {
-            match flight.key() {
-                Call::Request(name) => Self::request(flight.leader(), name),
-                Call::Load(load) => {
-                    // INVARIANT: The flight, which is borrowed, has a reference to the file.
-                    Self::new(load.file(), ptr::null(), flight.leader(), false)
-                }
-            }
+            let request = flight.key().kind() == Kind::Request;
+            Self::new(Name::of(flight), flight.leader(), request)
         }
 
         pub(super) fn load(by: TaskId, name: &'a Name) -> Self {
-            // INVARIANT: There is no file, and the name is borrowed.
-            Self::new(ptr::null_mut(), name.as_ptr(), by, false)
+            Self::new(name, by, false)
         }
 
         pub(super) fn request(by: TaskId, name: &'a Name) -> Self {
-            // INVARIANT: There is no file, and the name is borrowed.
-            Self::new(ptr::null_mut(), name.as_ptr(), by, true)
+            Self::new(name, by, true)
         }
 
-        fn new(file: *mut bindings::file, name: *const c_char, by: TaskId, request: bool) -> Self {
+        fn new(name: &'a Name, by: TaskId, request: bool) -> Self {
+            // INVARIANT: The name is borrowed for `'a`.
             Self {
                 seen: bindings::module_dedup_seen {
-                    file,
-                    name,
+                    name: name.as_ptr(),
                     leader: by.pid,
                     request,
                 },

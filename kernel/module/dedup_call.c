@@ -7,6 +7,7 @@
 
 #include <linux/audit.h>
 #include <linux/cleanup.h>
+#include <linux/dcache.h>
 #include <linux/debugfs.h>
 #include <linux/errno.h>
 #include <linux/fs.h>
@@ -486,22 +487,9 @@ void module_dedup_get_comm(const struct module_dedup_task *task, char *comm)
  */
 void module_dedup_get_name(struct file *file, char *name, size_t size)
 {
-	snprintf(name, size, "%pD", file);
-}
-
-/**
- * module_dedup_seen_name() - get what a call waits for, for the tracepoints
- * @seen: what it waits for
- * @name: MODULE_DEDUP_NAME_LEN bytes
- *
- * Context: any.
- */
-void module_dedup_seen_name(const struct module_dedup_seen *seen, char *name)
-{
-	if (seen->file)
-		module_dedup_get_name(seen->file, name, MODULE_DEDUP_NAME_LEN);
-	else
-		strscpy(name, seen->name, MODULE_DEDUP_NAME_LEN);
+	/* Names are freed after a grace period. */
+	guard(rcu)();
+	strscpy(name, READ_ONCE(file->f_path.dentry->d_name.name), size);
 }
 
 /**

@@ -499,13 +499,11 @@ impl Scene {
                 Entry::Leader(leader) => return self.lead(leader, end),
                 Entry::Behind(behind) => return self.lead(self.stand_in_line(behind, me)?, end),
                 Entry::Alone => return Ok(-1),
-                Entry::Follower(follower, again) => {
-                    match self.follow(follower, me, None).ended? {
-                        Ended::Result(result) => return Ok(result),
-                        Ended::Retry => key = again,
-                        Ended::TooLong => return Ok(-1),
-                    }
-                }
+                Entry::Follower(follower, again) => match self.follow(follower, me, None).ended? {
+                    Ended::Result(result) => return Ok(result),
+                    Ended::Retry => key = again,
+                    Ended::TooLong => return Ok(-1),
+                },
             }
         }
     }

@@ -339,12 +339,7 @@ impl<K: Key> State<K> {
     }
 
     /// Puts a new flight at the end of its chain. There always is one.
-    fn insert(
-        &mut self,
-        key: K,
-        leader: TaskId,
-        spare: Spare<K>,
-    ) -> Option<FlightRef<K>> {
+    fn insert(&mut self, key: K, leader: TaskId, spare: Spare<K>) -> Option<FlightRef<K>> {
         let serial = self.serial();
         let hash = key.hash();
         let flight = spare.flight.fill(Flight {
@@ -933,8 +928,7 @@ impl<'t, K: Key> Behind<'t, K> {
     pub fn wait(self, me: Option<TaskId>) -> Result<Leader<'t, K>> {
         let Self { leader } = self;
         while let Some(ahead) = leader.table.get_behind(&leader.flight) {
-            let waited =
-                (leader.table).wait_for_end(&ahead, Instant::now(), me, None, &mut true);
+            let waited = (leader.table).wait_for_end(&ahead, Instant::now(), me, None, &mut true);
             if let Err(e) = waited {
                 if ahead.handed_over.load(Relaxed) > 0 {
                     Table::hand_over(&ahead);

@@ -14,12 +14,10 @@
 #define _TRACE_MODULE_DEDUP_H
 
 #include <linux/module_dedup.h>
+#include <linux/string.h>
 #include <linux/tracepoint.h>
 
 #define MODULE_DEDUP_NAME_LEN 64
-
-/* kernel/module/dedup_call.c */
-void module_dedup_seen_name(const struct module_dedup_seen *seen, char *name);
 
 #define module_dedup_kind(request) ((request) ? "request" : "load")
 
@@ -31,7 +29,7 @@ TRACE_EVENT(module_dedup_lead,
 			     __field(bool, request)
 			     __field(u64, waited)),
 
-	    TP_fast_assign(module_dedup_seen_name(seen, __entry->name);
+	    TP_fast_assign(strscpy(__entry->name, seen->name);
 			   __entry->request = seen->request;
 			   __entry->waited = waited;),
 
@@ -50,7 +48,7 @@ TRACE_EVENT(module_dedup_join,
 			     __field(pid_t, leader)
 			     __field(unsigned int, followers)),
 
-	    TP_fast_assign(module_dedup_seen_name(seen, __entry->name);
+	    TP_fast_assign(strscpy(__entry->name, seen->name);
 			   __entry->request = seen->request;
 			   __entry->leader = seen->leader;
 			   __entry->followers = followers;),
@@ -72,7 +70,7 @@ TRACE_EVENT(module_dedup_done,
 			     __field(unsigned int, followers)
 			     __field(u64, waited)),
 
-	    TP_fast_assign(module_dedup_seen_name(seen, __entry->name);
+	    TP_fast_assign(strscpy(__entry->name, seen->name);
 			   __entry->request = seen->request;
 			   __entry->leader = seen->leader;
 			   __entry->result = result;
@@ -94,7 +92,7 @@ TRACE_EVENT(module_dedup_retry,
 			     __field(pid_t, leader)
 			     __field(u64, waited)),
 
-	    TP_fast_assign(module_dedup_seen_name(seen, __entry->name);
+	    TP_fast_assign(strscpy(__entry->name, seen->name);
 			   __entry->request = seen->request;
 			   __entry->leader = seen->leader;
 			   __entry->waited = waited;),
@@ -112,7 +110,7 @@ TRACE_EVENT(module_dedup_refuse,
 			     __field(bool, request)
 			     __field(pid_t, leader)),
 
-	    TP_fast_assign(module_dedup_seen_name(seen, __entry->name);
+	    TP_fast_assign(strscpy(__entry->name, seen->name);
 			   __entry->request = seen->request;
 			   __entry->leader = seen->leader;),
 

@@ -64,7 +64,9 @@ pub fn later(scene: Scene, _: usize) {
 /// A load waits for somebody else's request, whose helper asks for the load.
 pub fn through_a_request(scene: Scene, _: usize) {
     let leader = scene.leader(load(1, 1));
-    let task = (scene.table).load(world::task_id(1), Some(&leader)).unwrap();
+    let task = (scene.table)
+        .load(world::task_id(1), Some(&leader))
+        .unwrap();
     scene.begin(&leader);
 
     let asked = scene.leader(request(1));

@@ -191,10 +191,7 @@ pub mod awaited {
     impl<T> Room<T> {
         pub fn fill(self, value: T) -> Arc<Awaited<T>> {
             let completion = Completion::new();
-            Arc(std::sync::Arc::new((
-                Awaited { completion, value },
-                self.0,
-            )))
+            Arc(std::sync::Arc::new((Awaited { completion, value }, self.0)))
         }
     }
 

@@ -246,13 +246,11 @@ impl Shared {
                 Entry::Alone => return Err(ENOMEM),
                 Entry::Leader(leader) => return Ok(self.load(leader, file, result)),
                 Entry::Behind(behind) => return Ok(self.load(behind.wait(None)?, file, result)),
-                Entry::Follower(follower, again) => {
-                    match follower.wait(None, None).ended? {
-                        Ended::Result(result) => return Ok(result),
-                        Ended::Retry => key = again,
-                        Ended::TooLong => return Err(ETIMEDOUT),
-                    }
-                }
+                Entry::Follower(follower, again) => match follower.wait(None, None).ended? {
+                    Ended::Result(result) => return Ok(result),
+                    Ended::Retry => key = again,
+                    Ended::TooLong => return Err(ETIMEDOUT),
+                },
             }
         }
     }
