@@ -268,14 +268,15 @@ def cmd_boot():
     report = os.environ.get("REPORT") or "boot"
     if side not in boot.SIDES or report not in boot.REPORTS:
         raise Failure(f"SIDE= is one of {', '.join(boot.SIDES)}, and REPORT= one of {', '.join(boot.REPORTS)}.")
+    how = boot.form()
     kernel = kernels_to_boot([side])[side]
     smp = vm.number("SMP", vm.DEFAULT_SMP)
     if os.environ.get("GUEST_SHELL"):
-        boot.shell(kernel, smp=smp, side=side, how=boot.form(), distribution=boot.suite())
+        boot.shell(kernel, smp=smp, side=side, how=how, distribution=boot.suite())
     say(f"Booting Debian {boot.suite()} with {smp} CPUs")
     words = [f"rounds={vm.number('ROUNDS', 1000)}"]
     result = boot.boot(
-        kernel, "boot", smp=smp, side=side, how=boot.form(), report=report, words=words, distribution=boot.suite()
+        kernel, "boot", smp=smp, side=side, how=how, report=report, words=words, distribution=boot.suite()
     )
     print(boot.shown(result))
     result.check()
@@ -284,8 +285,8 @@ def cmd_boot():
 
 def cmd_boot_compare():
     """Boots of the stock kernel, ours, and ours without joining, in turn."""
-    tools.find_matplotlib()
     sizes = boot.sizes()
+    tools.find_matplotlib()
     kernels = kernels_to_boot(list(boot.SIDES))
     records = boot.compare(kernels, sizes, vm.number("BOOTS", 3))
     boot.print_table(records)

@@ -100,7 +100,9 @@ def counted(kernel, side):
         rounds = [next(windows) for _ in range(ROUNDS)]
         figures[f"storm.16k.{side}.{n}.leader_delay_insns"] = middle(rounds, "leader")
         figures[f"lock.{side}.{n}.longest_insns"] = max(window["longest"] for window in rounds)
-        figures[f"lock.{side}.{n}.mean_insns"] = round(statistics.mean(one["held"] / one["holds"] for one in rounds))
+        figures[f"lock.{side}.{n}.mean_insns"] = sum(one["held"] for one in rounds) // (
+            sum(one["holds"] for one in rounds) or 1
+        )
         figures[f"lock.{side}.{n}.holds"] = middle(rounds, "holds")
         figures[f"irqs_off.{side}.{n}.longest_insns"] = middle(rounds, "off")
         functions[n] = count.mean([window["profile"] for window in rounds])

@@ -12,6 +12,7 @@ from .util import CACHE, OUT, TOP, Failure, log_file, run, say
 
 # What is done in the guest after the boot.
 REPORTS = ("boot", "storms", "pairs")
+GUEST = TOP / "vm/root"
 ROOTS = CACHE / "root"
 SUITE = "trixie"
 SUITES = ("bookworm", "trixie", "forky", "sid")
@@ -120,6 +121,7 @@ def root(name):
     free = shutil.disk_usage(CACHE).free
     if free < 4 << 30:
         raise Failure(f"A Debian root filesystem needs 4 GB in {CACHE}; {free >> 20} MB are free.")
+    apt.update()
     site = apt.archive()
     if not site:
         raise Failure("This is no Debian machine with package lists, so Debian cannot be fetched.")
@@ -151,17 +153,6 @@ def root(name):
     return image
 
 
-def prepare_system(folder):
-    """Puts what reports on a boot into a system that has modules of its own."""
-    guest = folder / "guest"
-    for script in (TOP / "vm/root").iterdir():
-        shutil.copy2(script, guest)
-    shutil.copy2(guest / "report.service", folder / "etc/systemd/system")
-    wants = folder / "etc/systemd/system/multi-user.target.wants"
-    wants.mkdir(exist_ok=True)
-    (wants / "report.service").symlink_to("../report.service")
-
-
 def modules(kernel, how):
     """The disk with the modules of a kernel, in one of FORMS, and what runs in the guest."""
     image = kernel.folder / f"modules-{how}.ext4"
@@ -182,7 +173,7 @@ def modules(kernel, how):
         log=log_file("depmod.log"),
         what="depmod",
     )
-    for script in (TOP / "vm/root").iterdir():
+    for script in GUEST.iterdir():
         shutil.copy2(script, folder)
     disk(folder, image, 64 + sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) // (1 << 19))
     shutil.rmtree(folder)
@@ -252,12 +243,15 @@ def compare(kernels, sizes, boots):
         for number in range(boots):
             for side, kernel in kernels.items():
                 say(f"Boot {number + 1} of {boots} with {smp} CPUs: {side}")
-                result = boot(kernel, f"boot-{side}-smp{smp}", smp=smp, side=side)
-                problem = result.problem()
-                if problem:
-                    say(problem)
-                record = {"side": side, "cpus": smp, "ok": not problem, "seconds": round(result.seconds)}
-                records.append(record | figures(result))
+                record = {"side": side, "cpus": smp, "ok": False}
+                try:
+                    result = boot(kernel, f"boot-{side}-smp{smp}", smp=smp, side=side)
+                    record |= {"seconds": round(result.seconds)} | figures(result)
+                    result.check()
+                    record["ok"] = True
+                except Failure as failure:
+                    say(str(failure))
+                records.append(record)
                 write(records)
     return records
 

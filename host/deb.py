@@ -25,6 +25,8 @@ def ensure():
     if not Path("/usr/include/dwarf.h").exists():
         missing.add("libdw-dev")
     if missing:
+        if apt.have_apt() and os.geteuid() == 0:
+            apt.update()
         apt.install(missing)
 
 
@@ -55,38 +57,42 @@ def build(kernel):
     check(kernel, [path for path in wanted if "-dbg" not in path.name])
 
 
+# In a namespace of its own: whatever happens, its mounts are gone when it ends.
+INSTALL = """
+set -eu
+scratch=$1 guest=$2
+root=$scratch/root
+mkdir "$root"
+mount -o loop "$scratch/disk.ext4" "$root"
+for place in proc sys dev; do
+	mount --bind "/$place" "$root/$place"
+done
+cp "$scratch"/*.deb "$root/tmp"
+chroot "$root" sh -c 'dpkg --force-depends -i /tmp/*.deb && rm /tmp/*.deb'
+cp "$root"/boot/vmlinuz-* "$scratch/vmlinuz"
+cp "$root"/boot/initrd.img-* "$scratch/initrd.img"
+cp "$guest"/* "$root/guest"
+unit=$root/etc/systemd/system
+cp "$guest/report.service" "$unit"
+mkdir -p "$unit/multi-user.target.wants"
+ln -s ../report.service "$unit/multi-user.target.wants"
+"""
+
+
 def check(kernel, packages):
     """Installs them by the tools of a Debian system, and boots that from its own kernel and initramfs."""
     suite = boot.suite()
     image = boot.root(suite)
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
     with tempfile.TemporaryDirectory(dir=boot.ROOTS) as scratch:
-        disk, folder = Path(scratch, "disk.ext4"), Path(scratch, "root")
-        run(["cp", "--sparse=always", image, disk], log=log_file("deb-copy.log"), what="Copying the system")
-        folder.mkdir()
-        say(f"Installing them in Debian {suite}")
+        disk = Path(scratch, "disk.ext4")
         log = log_file("deb-install.log")
-        run(["mount", "-o", "loop", disk, folder], log=log, what="Mounting the system (as root)")
-        try:
-            for package in packages:
-                shutil.copy2(package, folder / "tmp")
-            names = " ".join(f"/tmp/{package.name}" for package in packages)
-            install = f"dpkg --force-depends -i {names}"
-            environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
-            for place in ("proc", "sys", "dev"):
-                run(["mount", "--bind", f"/{place}", folder / place], log=log, what="Mounting")
-            try:
-                run(["chroot", folder, "sh", "-c", install], log=log, what="Installing", env=environment)
-            finally:
-                for place in ("proc", "sys", "dev"):
-                    run(["umount", folder / place], log=log, what="Unmounting")
-            for name in ("vmlinuz", "initrd.img"):
-                found = sorted((folder / "boot").glob(f"{name}-*"))
-                if not found:
-                    raise Failure(f"The packages put no {name} into /boot; the log is {log}.")
-                shutil.copy2(found[-1], Path(scratch, name))
-            boot.prepare_system(folder)
-        finally:
-            run(["umount", folder], log=log, what="Unmounting the system")
+        run(["cp", "--sparse=always", image, disk], log=log, what="Copying the system")
+        for package in packages:
+            shutil.copy2(package, scratch)
+        say(f"Installing them in Debian {suite}")
+        command = ["unshare", "--mount", "sh", "-c", INSTALL, "sh", scratch, str(boot.GUEST)]
+        run(command, log=log, what="Installing", env=environment)
         say("Booting it")
         result = boot_installed(kernel, disk, Path(scratch, "vmlinuz"), Path(scratch, "initrd.img"))
     print(boot.shown(result))

@@ -36,7 +36,7 @@ def memory_of(smp, default=None):
 
 def check_variables():
     """Fails, before anything takes long, if the user set something to a value that makes no sense."""
-    for name in ("SMP", "N", "LIMIT", "CALLS", "SEED"):
+    for name in ("SMP", "N", "LIMIT", "CALLS", "SEED", "ROUNDS", "BOOTS"):
         number(name, 1)
     memory_of(1)
     if os.environ.get("ACCEL") not in (None, "", "kvm", "tcg"):

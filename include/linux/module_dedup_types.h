@@ -20,8 +20,8 @@ struct inode;
  * @generation: tells apart files that had the same inode number in turn
  * @dev: device number, as stat() reports it
  *
- * If two of these are equal in every member then so are the contents. One
- * that outlives its reference to the inode is compared without @inode.
+ * If two of these are equal in every member then so are the contents. One that
+ * is kept in a module is compared without @inode.
  */
 struct module_dedup_id {
 	const struct inode *inode;

@@ -104,7 +104,7 @@ struct Load {
 // SAFETY: `id.inode` is compared and never dereferenced. All else can be sent to any task.
 unsafe impl Send for Load {}
 
-// SAFETY: A `Load` is never written once it was made, and `id.inode` is never dereferenced.
+// SAFETY: A `Load` that is shared is never written, and `id.inode` is never dereferenced.
 unsafe impl Sync for Load {}
 
 impl Load {
