@@ -114,9 +114,9 @@ impl Load {
     ///
     /// # Safety
     ///
-    /// If neither `call.args` is null nor `call.args_size` 0, then `call.args` must be the start of
-    /// so many initialised bytes allocated with `kmalloc()`; this function takes ownership of these.
-    /// The copy lives as long as the returned [`Load`].
+    /// If neither `call.args` is null nor `call.args_size` 0, then `call.args` must be the start
+    /// of so many initialised bytes allocated with `kmalloc()`; this function takes ownership of
+    /// these. The copy lives as long as the returned [`Load`].
     unsafe fn new(call: &bindings::module_dedup_call) -> Option<Self> {
         if call.args.is_null() {
             return None;
@@ -150,9 +150,9 @@ impl Load {
         self.name = Some(name);
     }
 
-    /// An inode is told by its address, too. The leader has a reference to it, so no other one comes
-    /// to that address while the flight is up; but for the moment in which a task that has died lets
-    /// go of its files, before it ends the flight. The numbers tell them apart then.
+    /// An inode is told by its address, too. The leader has a reference to it, so no other one
+    /// comes to that address while the flight is up; but for the moment in which a task that has
+    /// died lets go of its files, before it ends the flight. The numbers tell them apart then.
     fn same_file(&self, other: &Self) -> bool {
         self.id.inode == other.id.inode
             && self.id.ino == other.id.ino

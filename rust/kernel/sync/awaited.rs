@@ -36,8 +36,9 @@ use core::{
 /// A value with a [`Completion`], for tasks that wait until something has come of it.
 ///
 /// To wake one task takes about a microsecond, so whoever wakes many of them, one by one, is busy
-/// for as long as that takes. Here a work item does it, which is part of the value: to queue it needs
-/// no memory, and cannot fail. It runs when there is a worker for it, with a worker's priority.
+/// for as long as that takes. Here a work item does it, which is part of the value: to queue it
+/// needs no memory, and cannot fail. It runs when there is a worker for it, with the priority of a
+/// worker.
 ///
 /// # Examples
 ///

@@ -269,6 +269,18 @@ static pid_t occupy(int cpu)
 		;
 }
 
+/*
+ * Lets it do so, if this is 0: otherwise the scheduler gives so many ns of each
+ * second to all else.
+ */
+static void set_fair_server(int cpu, const char *runtime)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/sys/kernel/debug/sched/fair_server/cpu%d/runtime", cpu);
+	spit(path, runtime);
+}
+
 static void on_last_cpu(struct caller *c)
 {
 	cpu_set_t set;
@@ -284,13 +296,15 @@ static void on_last_cpu(struct caller *c)
  */
 TEST_F(requests, helper_has_ended)
 {
+	int last = sysconf(_SC_NPROCESSORS_ONLN) - 1;
 	pid_t busy, helper;
 
-	if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
+	if (last < 1)
 		SKIP(return, "the leader needs a CPU of its own");
 	if (!has_counters())
 		SKIP(return, "this kernel has no leaders");
 	spit("/proc/sys/kernel/sched_rt_runtime_us", "-1");
+	set_fair_server(last, "0");
 	helper_script("twice", "gate\nexit 1\n");
 	callers[0].before = on_last_cpu;
 	requester_add(&callers[0], "twice");
@@ -299,7 +313,7 @@ TEST_F(requests, helper_has_ended)
 	requester_add(&callers[1], "twice");
 	ASSERT_EQ(0, write_file(helper_file("twice", ""), "exit 2\n", 7));
 
-	busy = occupy(sysconf(_SC_NPROCESSORS_ONLN) - 1);
+	busy = occupy(last);
 	helper_go("twice");
 	while (!kill(helper, 0))
 		nap();
@@ -308,6 +322,7 @@ TEST_F(requests, helper_has_ended)
 	kill(busy, SIGKILL);
 	waitpid(busy, NULL, 0);
 	callers_wait(callers, 4);
+	set_fair_server(last, "50000000");
 	spit("/proc/sys/kernel/sched_rt_runtime_us", "950000");
 	EXPECT_EQ(2, callers_with(callers, 2, STATUS(1)));
 	EXPECT_EQ(2, callers_with(&callers[2], 2, STATUS(2)));
