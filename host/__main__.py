@@ -241,7 +241,7 @@ def cmd_bench():
     for side, tree in (("stock", stock), ("ours", patched)):
         kernels[side] = bench.stage(Kernel(toolchain, tree, "bench").build(), patched)
     kernels["off"] = kernels["ours"]
-    say("Measuring, about seven minutes")
+    say("Measuring, about ten minutes")
     before = json.loads(bench.JSON.read_text()) if bench.JSON.is_file() else {}
     figures, functions = bench.measure(kernels)
     bench.write(figures, functions)
