@@ -294,6 +294,20 @@ static void round_check(const char *what, bool joined)
 		die("%s: only %d of %d succeeded", what, good, shared->n);
 }
 
+/* From the first call's begin to the last one's end. */
+static long long round_time(void)
+{
+	long long began = LLONG_MAX, ended = 0;
+
+	for (int i = 0; i < shared->n; i++) {
+		if (shared->turns[i].began < began)
+			began = shared->turns[i].began;
+		if (shared->turns[i].ended > ended)
+			ended = shared->turns[i].ended;
+	}
+	return ended - began;
+}
+
 static void unload_all(const char *path)
 {
 	char name[32];
@@ -314,17 +328,16 @@ struct storm {
 
 static struct storm storm_time(void)
 {
-	long long began = LLONG_MAX, live = get(CLOCK "ended_ns");
+	long long live = get(CLOCK "ended_ns");
 	pid_t leader = get(CLOCK "leader");
-	struct storm storm = { .first = shared->n > 1 ? LLONG_MAX : 0 };
+	struct storm storm = {
+		.last_return = round_time() - SLEEP_US * 1000LL,
+		.first = shared->n > 1 ? LLONG_MAX : 0,
+	};
 
 	for (int i = 0; i < shared->n; i++) {
 		const struct turn *turn = &shared->turns[i];
 
-		if (turn->began < began)
-			began = turn->began;
-		if (turn->ended - live > storm.last_return)
-			storm.last_return = turn->ended - live;
 		if (turn->pid == leader) {
 			storm.leader = turn->ended - live;
 			continue;
@@ -334,7 +347,6 @@ static struct storm storm_time(void)
 		if (turn->ended - live > storm.last)
 			storm.last = turn->ended - live;
 	}
-	storm.last_return += live - began - SLEEP_US * 1000LL;
 	return storm;
 }
 
@@ -511,19 +523,11 @@ static void many(const char *prefix, int rounds)
 	fflush(stdout);
 	many_make();
 	for (int r = 0; r < rounds; r++) {
-		long long began = LLONG_MAX, ended = 0;
-
 		round_prepare(WORK_MANY, WORKERS, NULL, 0);
 		round_go(1);
 		round_wait();
 		round_check("many modules", false);
-		for (int i = 0; i < WORKERS; i++) {
-			if (shared->turns[i].began < began)
-				began = shared->turns[i].began;
-			if (shared->turns[i].ended > ended)
-				ended = shared->turns[i].ended;
-		}
-		times[r] = ended - began;
+		times[r] = round_time();
 		for (int i = 0; i < MANY; i++) {
 			char name[16];
 
@@ -562,19 +566,11 @@ static void requests(int rounds)
 		printf("@step storms of %d requests\n", n);
 		fflush(stdout);
 		for (int r = 0; r < rounds; r++) {
-			long long began = LLONG_MAX, ended = 0;
-
 			write_file(HELPERS, "", 0);
 			round_prepare(WORK_REQUEST, n, "bench_name", 0);
 			round_go(1);
 			round_wait();
-			for (int i = 0; i < n; i++) {
-				if (shared->turns[i].began < began)
-					began = shared->turns[i].began;
-				if (shared->turns[i].ended > ended)
-					ended = shared->turns[i].ended;
-			}
-			times[r] = ended - began;
+			times[r] = round_time();
 			helpers = file_size(HELPERS);
 		}
 		result(median(times, rounds), "request.SIDE.%d.last_return_ns", n);

@@ -290,7 +290,7 @@ def cmd_boot_compare():
     kernels = kernels_to_boot(list(boot.SIDES))
     records = boot.compare(kernels, sizes, vm.number("BOOTS", 3))
     boot.print_table(records)
-    boot.draw()
+    tools.draw("plot_boot.py", boot.JSON)
     say("\nTimes are of an emulated machine: they can be compared within this run, and say nothing of others.")
     say(f"All boots: {boot.OUT}/boot.json, as Markdown: {boot.OUT}/boot.md, a picture: {boot.OUT}/boot.svg")
 

@@ -49,6 +49,7 @@ def install(packages):
         raise Failure(f"These are missing: {', '.join(packages)} (by their Debian names). Please install them.")
     if os.geteuid() != 0:
         raise Failure(f"Some programs are missing. As root, please run:\n\n  {command}\n")
+    update()
     say(f"Installing {' '.join(packages)}")
     log = log_file("apt-install.log")
     run(

@@ -2,14 +2,13 @@
 """Measures module loads on the stock kernel, on ours, and on ours with module.dedup=off, side by side."""
 
 import json
-import os
 import random
 import re
 import shutil
 import statistics
 
-from . import count, tools, vm
-from .util import CACHE, OUT, TOP, Failure, log_file, run, say, write_if_changed
+from . import count, runs, tools, vm
+from .util import OUT, TOP, Failure, log_file, markdown, run, say, write_if_changed
 
 BENCH = TOP / "bench"
 JSON = OUT / "bench.json"
@@ -75,15 +74,18 @@ def boot(kernel, side, what, **options):
     words = [*WORDS, f"what={what}", f"side={side}", f"module.dedup={'off' if side == 'off' else 'on'}"]
     name = f"bench-{what}-{side}"
     result = vm.run(
-        kernel, "bench", smp=SMP, append=words, limit=1800, name=name, follow=follow, memory=MEMORY, **options
+        kernel,
+        "bench",
+        smp=SMP,
+        append=words,
+        limit=1800,
+        name=name,
+        follow=runs.follow_steps,
+        memory=MEMORY,
+        **options,
     ).check()
     found = re.findall(r"^([\w.]+) (\d+)$", result.output, re.M)
     return {key.replace("SIDE", side): int(value) for key, value in found}
-
-
-def follow(line):
-    if line.startswith("@step "):
-        say(f"    {line.removeprefix('@step ')}")
 
 
 def counted(kernel, side):
@@ -230,22 +232,9 @@ def write(figures, functions):
     """Writes what was measured, and what it looks like."""
     OUT.mkdir(exist_ok=True)
     JSON.write_text(json.dumps(figures, indent=1) + "\n")
-    TABLE.write_text(markdown(figures))
+    TABLE.write_text(markdown(table(figures)))
     PROFILE.write_text(count.report(functions, COUNTS[-1]))
-    python = tools.find_matplotlib()
-    run(
-        [python, BENCH / "plot.py", JSON, OUT],
-        log=log_file("bench-plot.log"),
-        what="Drawing the pictures",
-        env=os.environ | {"MPLCONFIGDIR": str(CACHE / "matplotlib")},
-    )
-
-
-def markdown(figures):
-    """The same table, for a page."""
-    first, *rest = table(figures)
-    lines = [first, ("---",) * len(first), *rest]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    tools.draw("plot.py", JSON)
 
 
 def print_table(figures):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Boots Debian on our kernels: systemd, udev and kmod as they are."""
 
+import functools
 import json
 import os
 import re
@@ -8,10 +9,11 @@ import shutil
 import statistics
 
 from . import apt, runs, tools, vm
-from .util import CACHE, OUT, TOP, Failure, log_file, run, say
+from .util import CACHE, OUT, TOP, Failure, log_file, markdown, run, say
 
 # What is done in the guest after the boot.
 REPORTS = ("boot", "storms", "pairs")
+JSON = OUT / "boot.json"
 GUEST = TOP / "vm/root"
 ROOTS = CACHE / "root"
 SUITE = "trixie"
@@ -96,7 +98,6 @@ def ensure():
         if not tools.which(program)
     }
     if missing:
-        apt.update()
         apt.install(missing)
 
 
@@ -153,6 +154,7 @@ def root(name):
     return image
 
 
+@functools.cache
 def modules(kernel, how):
     """The disk with the modules of a kernel, in one of FORMS, and what runs in the guest."""
     image = kernel.folder / f"modules-{how}.ext4"
@@ -286,19 +288,8 @@ def table(records):
 def write(records):
     """Writes what came of the boots: all of it, and as a table."""
     OUT.mkdir(exist_ok=True)
-    (OUT / "boot.json").write_text(json.dumps(records, indent=1) + "\n")
-    first, *rest = table(records)
-    lines = [first, ("---",) * len(first), *rest]
-    (OUT / "boot.md").write_text("".join(f"| {' | '.join(line)} |\n" for line in lines))
-
-
-def draw():
-    run(
-        [tools.find_matplotlib(), TOP / "bench/plot_boot.py", OUT / "boot.json", OUT],
-        log=log_file("boot-plot.log"),
-        what="Drawing the picture",
-        env=os.environ | {"MPLCONFIGDIR": str(CACHE / "matplotlib")},
-    )
+    JSON.write_text(json.dumps(records, indent=1) + "\n")
+    JSON.with_suffix(".md").write_text(markdown(table(records)))
 
 
 def print_table(records):

@@ -5,7 +5,7 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 
 from . import tap, vm
-from .util import OUT, say
+from .util import OUT, markdown, say
 
 # The tests that must fail with the kernel's own code, since it does what the contract forbids.
 OTHER_FAILS = {
@@ -169,8 +169,7 @@ def write(rows, code):
     """Writes the table for people who read Markdown. Returns its place."""
     target = OUT / f"compare-{code}.md"
     target.parent.mkdir(parents=True, exist_ok=True)
-    head, *body = [f"| {' | '.join(row)} |" for row in rows]
-    target.write_text("\n".join([head, "| --- | --- | --- | --- |", *body]) + "\n")
+    target.write_text(markdown(rows))
     return target
 
 

@@ -25,8 +25,6 @@ def ensure():
     if not Path("/usr/include/dwarf.h").exists():
         missing.add("libdw-dev")
     if missing:
-        if apt.have_apt() and os.geteuid() == 0:
-            apt.update()
         apt.install(missing)
 
 

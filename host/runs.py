@@ -7,7 +7,7 @@ import random
 import re
 
 from . import tap, vm
-from .util import OUT, Failure, say
+from .util import OUT, Failure, markdown, say
 
 # Kernels that find mistakes, and by what.
 SANITIZED = {
@@ -160,8 +160,8 @@ def write_records():
     """What ran, as JSON and as a table."""
     OUT.mkdir(exist_ok=True)
     (OUT / "ran.json").write_text(json.dumps(records, indent=1) + "\n")
-    lines = [[column.replace("_", " ") for column in COLUMNS], ["---"] * len(COLUMNS)]
+    lines = [[column.replace("_", " ") for column in COLUMNS]]
     for record in records:
         values = [record.get(column, "") for column in COLUMNS]
         lines.append([f"{value:,}" if isinstance(value, int) else value for value in values])
-    TABLE.write_text("".join(f"| {' | '.join(line)} |\n" for line in lines))
+    TABLE.write_text(markdown(lines))

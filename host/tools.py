@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from . import apt
-from .util import CACHE, Failure, log_file, output_of, run, say
+from .util import CACHE, TOP, Failure, log_file, output_of, run, say
 
 # What 7.3 asks for (scripts/min-tool-version.sh); a newer kernel says so itself.
 RUSTC_MIN = (1, 85)
@@ -135,13 +135,21 @@ def find_matplotlib():
         return None
 
     if not found():
-        if apt.have_apt() and os.geteuid() == 0:
-            apt.update()
         apt.install({"python3-matplotlib"})
     python = found()
     if not python:
         raise Failure("matplotlib is missing, and installing Debian's package for it did not help")
     return python
+
+
+def draw(script, data):
+    """Runs a program of bench/ that draws the figures of a JSON file, beside it."""
+    run(
+        [find_matplotlib(), TOP / "bench" / script, data, data.parent],
+        log=log_file(f"{data.stem}-plot.log"),
+        what="Drawing the pictures",
+        env=os.environ | {"MPLCONFIGDIR": str(CACHE / "matplotlib")},
+    )
 
 
 def find_bindgen():

@@ -116,6 +116,12 @@ def write_if_changed(path, data, mode=0o644):
     return True
 
 
+def markdown(rows):
+    """A table, with its heading in the first row, as Markdown."""
+    first, *rest = rows
+    return "".join(f"| {' | '.join(row)} |\n" for row in (first, ("---",) * len(first), *rest))
+
+
 def lock_cache():
     """Keeps a second one from building in the same folders. Held until the process ends."""
     CACHE.mkdir(parents=True, exist_ok=True)
