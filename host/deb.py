@@ -70,10 +70,7 @@ chroot "$root" sh -c 'dpkg --force-depends -i /tmp/*.deb && rm /tmp/*.deb'
 cp "$root"/boot/vmlinuz-* "$scratch/vmlinuz"
 cp "$root"/boot/initrd.img-* "$scratch/initrd.img"
 cp "$guest"/* "$root/guest"
-unit=$root/etc/systemd/system
-cp "$guest/report.service" "$unit"
-mkdir -p "$unit/multi-user.target.wants"
-ln -s ../report.service "$unit/multi-user.target.wants"
+"$guest/enable" "$root"
 """
 
 
