@@ -9,7 +9,7 @@ export KSRC ACCEL SMP MEM LIMIT N TESTS KERNEL CALLS SEED SIDE SUITE FORM REPORT
 
 # make boot SHELL=1 asks for a shell in the guest, and not for one of that name here.
 ifeq ($(origin SHELL),command line)
-export GUEST_SHELL := $(SHELL)
+export GUEST_SHELL := $(filter-out 0,$(SHELL))
 override SHELL := /bin/sh
 endif
 

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -268,7 +269,10 @@ def cmd_boot():
     report = os.environ.get("REPORT") or "boot"
     if side not in boot.SIDES or report not in boot.REPORTS:
         raise Failure(f"SIDE= is one of {', '.join(boot.SIDES)}, and REPORT= one of {', '.join(boot.REPORTS)}.")
+    boot.check_variables()
     how = boot.form()
+    if os.environ.get("GUEST_SHELL"):
+        vm.need_terminal()
     kernel = kernels_to_boot([side])[side]
     smp = vm.number("SMP", vm.DEFAULT_SMP)
     if os.environ.get("GUEST_SHELL"):
@@ -285,18 +289,15 @@ def cmd_boot():
 
 def cmd_boot_compare():
     """Boots of the stock kernel, ours, and ours without joining, in turn."""
-    sizes = boot.sizes()
+    boot.check_variables()
     tools.find_matplotlib()
     kernels = kernels_to_boot(list(boot.SIDES))
-    records = boot.compare(kernels, sizes, vm.number("BOOTS", 3))
-    boot.print_table(records)
-    tools.draw("plot_boot.py", boot.JSON)
-    say("\nTimes are of an emulated machine: they can be compared within this run, and say nothing of others.")
-    say(f"All boots: {boot.OUT}/boot.json, as Markdown: {boot.OUT}/boot.md, a picture: {boot.OUT}/boot.svg")
+    boot.finish(boot.compare(kernels, boot.sizes(), vm.number("BOOTS", 3)))
 
 
 def cmd_deb():
     """Debian packages of the patched kernel; installed, and booted, in a Debian system."""
+    boot.check_variables()
     toolchain = tools.ensure()
     boot.root(boot.suite())
     _, patched = source.trees(toolchain)
@@ -392,6 +393,8 @@ def main():
         print(f"usage: python3 -m host {'|'.join(commands)}", file=sys.stderr)
         return 2
     lock = None
+    # Ends what it has started, as after Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         vm.check_variables()
         runs.kernel_asked_for()

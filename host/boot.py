@@ -2,11 +2,13 @@
 """Boots Debian on our kernels: systemd, udev and kmod as they are."""
 
 import functools
+import hashlib
 import json
 import os
 import re
 import shutil
 import statistics
+import sys
 
 from . import apt, runs, tools, vm
 from .util import CACHE, OUT, TOP, Failure, log_file, markdown, run, say
@@ -14,6 +16,8 @@ from .util import CACHE, OUT, TOP, Failure, log_file, markdown, run, say
 # What is done in the guest after the boot.
 REPORTS = ("boot", "storms", "pairs")
 JSON = OUT / "boot.json"
+# The same while boots go on, so that what was there before is kept until all is done.
+PART = OUT / "boot.part.json"
 GUEST = TOP / "vm/root"
 ROOTS = CACHE / "root"
 SUITE = "trixie"
@@ -22,6 +26,8 @@ PACKAGES = ("systemd", "systemd-sysv", "udev", "kmod", "dbus", "login", "passwd"
 SIDES = {"stock": "stock", "ours": "ours", "off": "ours, module.dedup=off"}
 # How modules are on the disk: plain, or compressed by what.
 FORMS = {"ko": None, "zst": ("zstd", "-q", "-3", "--rm"), "xz": ("xz", "--check=crc32", "--lzma2=dict=1MiB")}
+# NR_CPUS of vm/kernel.config.
+MOST_CPUS = 256
 # What udev finds besides the CPUs.
 DEVICES = (
     *("-device", "virtio-rng-pci"),
@@ -45,6 +51,14 @@ GUEST_INIT = """#!/bin/sh
 [ -b /dev/vdb ] || mount -t devtmpfs devtmpfs /dev
 mount -t ext4 -o ro /dev/vdb /guest && exec /guest/init
 """
+# All guests are one machine: none is to find that it boots for the first time.
+MACHINE_ID = "0123456789abcdef0123456789abcdef"
+# What is done in the new system, with its folder in $1.
+HOOKS = (
+    'echo guest > "$1/etc/hostname"',
+    'echo "/dev/vda / ext4 defaults 0 0" > "$1/etc/fstab"',
+    'mkdir "$1/guest"',
+)
 # Of the statistics: what loads have wasted.
 FAILURES = (
     "Mods failed on kread",
@@ -83,9 +97,20 @@ def sizes():
     """The numbers of CPUs that are compared."""
     text = os.environ.get("SIZES") or "8 64 255"
     words = text.replace(",", " ").split()
-    if not words or not all(re.fullmatch(r"[1-9]\d*", word) for word in words):
-        raise Failure(f"SIZES={text} is no list of numbers of CPUs.")
+    if not words or not all(re.fullmatch(r"[1-9]\d*", word) and int(word) <= MOST_CPUS for word in words):
+        raise Failure(f"SIZES={text} is no list of numbers of CPUs, each at most {MOST_CPUS}.")
     return [int(word) for word in words]
+
+
+def check_variables():
+    """Fails, before anything takes long, if the user set something to a value that makes no sense."""
+    suite()
+    form()
+    sizes()
+    if vm.number("SMP", vm.DEFAULT_SMP) > MOST_CPUS:
+        raise Failure(f"SMP={os.environ['SMP']} is more than the {MOST_CPUS} CPUs that the kernel is configured for.")
+    if os.environ.get("KERNEL"):
+        raise Failure("Debian is booted on a kernel of its own configuration: KERNEL= cannot be given.")
 
 
 def ensure():
@@ -114,8 +139,9 @@ def disk(folder, image, megabytes):
 
 
 def root(name):
-    """The disk with Debian on it; made once."""
-    image = ROOTS / f"{name}.ext4"
+    """The disk with Debian on it; made once, and again if it is to hold something else."""
+    recipe = "\n".join((*PACKAGES, *HOOKS, GUEST_INIT, MACHINE_ID))
+    image = ROOTS / f"{name}-{hashlib.sha256(recipe.encode()).hexdigest()[:8]}.ext4"
     if image.is_file():
         return image
     ensure()
@@ -128,17 +154,19 @@ def root(name):
         raise Failure("This is no Debian machine with package lists, so Debian cannot be fetched.")
     say(f"Making a Debian root filesystem ({name}, 60 MB to fetch)")
     ROOTS.mkdir(parents=True, exist_ok=True)
+    # An earlier one, and what is left of one that was interrupted.
+    for old in (*ROOTS.glob(f"{name}-*.ext4*"), *ROOTS.glob(f"{name}.ext4*")):
+        old.unlink()
     folder = ROOTS / f"{name}.folder"
     shutil.rmtree(folder, ignore_errors=True)
     try:
+        # In a namespace of its own: what it mounts is gone when it ends, however it does.
         run(
             [
+                *("unshare", "--mount"),
                 *("mmdebstrap", "--mode=root", "--variant=minbase", f"--include={','.join(PACKAGES)}"),
                 f"--keyring={apt.KEYRING}",
-                *('--customize-hook=echo guest > "$1/etc/hostname"',),
-                *('--customize-hook=echo "/dev/vda / ext4 defaults 0 0" > "$1/etc/fstab"',),
-                *('--customize-hook=mkdir "$1/guest"',),
-                *('--customize-hook=systemd-machine-id-setup --root="$1" || echo uninitialized > "$1/etc/machine-id"',),
+                *(f"--customize-hook={hook}" for hook in HOOKS),
                 *(name, str(folder), site),
             ],
             log=log_file("mmdebstrap.log"),
@@ -148,6 +176,8 @@ def root(name):
         script = folder / "usr/sbin/guest-init"
         script.write_text(GUEST_INIT)
         script.chmod(0o755)
+        # Not by a hook: mmdebstrap empties it in the end.
+        (folder / "etc/machine-id").write_text(MACHINE_ID + "\n")
         disk(folder, image, 2048)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -205,6 +235,7 @@ def boot(kernel, name, *, smp, side="ours", report="boot", how="ko", limit=3600,
 
 def shell(kernel, *, smp, **more):
     """A login on this terminal; root needs no password."""
+    say("A login as root; poweroff ends it, and so does Ctrl-A X.")
     line, devices = machine(kernel, report="shell", **more)
     vm.become(kernel, smp, line, [*devices, "-serial", "mon:stdio", "-serial", "null"], initrd=False)
 
@@ -221,6 +252,9 @@ def figures(result):
         r"^@analyze .*?in (.*?) \(kernel\) (?:\+ .*? \(initrd\) )?\+ (.*?) \(userspace\)", result.output, re.M
     )
     found = {"kernel_s": seconds(line[1]), "userspace_s": seconds(line[2])} if line else {}
+    helpers = re.search(r"^@helpers (\d+)$", result.output, re.M)
+    if helpers:
+        found["helpers"] = int(helpers[1])
     for name, text in re.findall(r"^@stats (\w+)\n(.*?)^@end", result.output, re.M | re.S):
         lines = dict(re.findall(r"^ *(.*?)\t(\d+)$", text, re.M))
         found |= {f"{name}.{key}": int(lines[key]) for key in SHOWN if key in lines}
@@ -230,7 +264,7 @@ def figures(result):
 def shown(result):
     """What a boot has said of itself, for people."""
     lines = []
-    for word in ("state", "analyze", "failed", "kmod", "modules", "loaded", "modules_load", "pairs"):
+    for word in ("state", "analyze", "failed", "systemd", "kmod", "modules", "loaded", "helpers", "storm", "pairs"):
         lines += [f"{word}: {text}" for text in re.findall(rf"^@{word} (.*)$", result.output, re.M)]
     lines += ["", "systemd-analyze blame, of udev and modules:", *re.findall(r"^@blame *(.*)$", result.output, re.M)]
     for name, text in re.findall(r"^@stats (\w+)\n(.*?)^@end", result.output, re.M | re.S):
@@ -238,24 +272,45 @@ def shown(result):
     return "\n".join(lines)
 
 
+def one_of_many(kernel, name, side, smp):
+    """A boot, and what it has said of itself, as a dictionary; with the problem if there was one.
+
+    If QEMU itself crashes, that says nothing of the kernel: it is tried again, twice.
+    """
+    record = {"crashes": 0}
+    while True:
+        try:
+            result = boot(kernel, name, smp=smp, side=side, how=form(), distribution=suite())
+            record |= {"seconds": round(result.seconds)} | figures(result)
+            result.check()
+        except vm.Crash as crash:
+            say(str(crash))
+            record["crashes"] += 1
+            if record["crashes"] < 3:
+                continue
+            record["problem"] = str(crash)
+        except Failure as failure:
+            say(str(failure))
+            record["problem"] = str(failure)
+        return record
+
+
 def compare(kernels, sizes, boots):
-    """Boots all three in turn. Returns what came of each boot; one that fails does not stop the others."""
-    records = []
+    """Boots all three in turn. Returns what came of all that; a boot that fails does not stop the others."""
+    accel = os.environ.get("ACCEL") or "tcg"
+    done = {"kernel": kernels["stock"].release, "accel": accel, "suite": suite(), "form": form(), "boots": []}
+    OUT.mkdir(exist_ok=True)
     for smp in sizes:
         for number in range(boots):
-            for side, kernel in kernels.items():
+            # Each is as often the first.
+            turn = number % len(SIDES)
+            for side in (*list(SIDES)[turn:], *list(SIDES)[:turn]):
                 say(f"Boot {number + 1} of {boots} with {smp} CPUs: {side}")
-                record = {"side": side, "cpus": smp, "ok": False}
-                try:
-                    result = boot(kernel, f"boot-{side}-smp{smp}", smp=smp, side=side)
-                    record |= {"seconds": round(result.seconds)} | figures(result)
-                    result.check()
-                    record["ok"] = True
-                except Failure as failure:
-                    say(str(failure))
-                records.append(record)
-                write(records)
-    return records
+                record = {"side": side, "cpus": smp, "number": number + 1}
+                record |= one_of_many(kernels[side], f"boot-{side}-smp{smp}-{number + 1}", side, smp)
+                done["boots"].append(record)
+                PART.write_text(json.dumps(done, indent=1) + "\n")
+    return done
 
 
 def middle(records, key):
@@ -269,31 +324,53 @@ def middle(records, key):
     return text if low == high else f"{text} ({low}-{high})"
 
 
-def table(records):
+def table(done):
     """The boots as rows, a column for each side, for each number of CPUs."""
     rows = [("CPUs", "", *SIDES.values())]
     keys = [("kernel_s", "kernel, s"), ("userspace_s", "user space, s")]
     keys += [(f"boot.{line}", line) for line in SHOWN]
-    for smp in sorted({record["cpus"] for record in records}):
-        some = {side: [it for it in records if it["cpus"] == smp and it["side"] == side] for side in SIDES}
-        good = [f"{sum(it['ok'] for it in boots)} of {len(boots)}" for boots in some.values()]
-        rows.append((str(smp), "boots", *good))
+    keys += [("helpers", "Helpers started")]
+    for smp in sorted({record["cpus"] for record in done["boots"]}):
+        some = {side: [it for it in done["boots"] if it["cpus"] == smp and it["side"] == side] for side in SIDES}
+        good = {side: [it for it in boots if "problem" not in it] for side, boots in some.items()}
+        rows.append((str(smp), "boots", *(f"{len(good[side])} of {len(some[side])}" for side in SIDES)))
         for key, name in keys:
-            cells = [middle(boots, key) for boots in some.values()]
+            cells = [middle(good[side], key) for side in SIDES]
             if any(cell != "-" for cell in cells):
                 rows.append(("", name, *cells))
     return rows
 
 
-def write(records):
-    """Writes what came of the boots: all of it, and as a table."""
-    OUT.mkdir(exist_ok=True)
-    JSON.write_text(json.dumps(records, indent=1) + "\n")
-    JSON.with_suffix(".md").write_text(markdown(table(records)))
+def notes(done):
+    """What is to be said wherever the table is shown: how it came about, and which boots failed, and how."""
+    suffix = ".ko" if done["form"] == "ko" else f".ko.{done['form']}"
+    what = "on emulated CPUs" if done["accel"] == "tcg" else "with KVM"
+    lines = [
+        f"Linux {done['kernel']}, Debian {done['suite']}, modules as {suffix}, {what}: "
+        "median (least-most). Times can be compared within this run, and say nothing of other machines."
+    ]
+    crashes = sum(record["crashes"] for record in done["boots"])
+    if crashes:
+        lines.append(f"QEMU itself crashed in {crashes} more boots, which were tried again.")
+    for record in done["boots"]:
+        if "problem" in record:
+            lines.append(f"Boot {record['number']} with {record['cpus']} CPUs, {record['side']}: {record['problem']}")
+    return lines
 
 
-def print_table(records):
-    rows = table(records)
+def finish(done):
+    """Shows what came of the boots; keeps it as JSON, as a table and as a picture. Fails if a boot did."""
+    rows = table(done)
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     for row in rows:
         print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+    text = "\n\n".join(notes(done))
+    print(f"\n{text}")
+    sys.stdout.flush()
+    JSON.with_suffix(".md").write_text(f"{markdown(rows)}\n{text}\n")
+    PART.replace(JSON)
+    tools.draw("plot_boot.py", JSON)
+    say(f"\nAll boots: {JSON}, as Markdown: {OUT}/boot.md, a picture: {OUT}/boot.svg")
+    failed = sum("problem" in record for record in done["boots"])
+    if failed:
+        raise Failure(f"{failed} of {len(done['boots'])} boots failed; how is said above.")

@@ -66,7 +66,7 @@ for place in proc sys dev; do
 	mount --bind "/$place" "$root/$place"
 done
 cp "$scratch"/*.deb "$root/tmp"
-chroot "$root" sh -c 'dpkg --force-depends -i /tmp/*.deb && rm /tmp/*.deb'
+chroot "$root" sh -c 'dpkg -i /tmp/*.deb && rm /tmp/*.deb'
 cp "$root"/boot/vmlinuz-* "$scratch/vmlinuz"
 cp "$root"/boot/initrd.img-* "$scratch/initrd.img"
 cp "$guest"/* "$root/guest"
@@ -92,6 +92,8 @@ def check(kernel, packages):
         result = boot_installed(kernel, disk, Path(scratch, "vmlinuz"), Path(scratch, "initrd.img"))
     print(boot.shown(result))
     result.check()
+    say("\nThese kernels have the drivers of a virtual machine, and no others: they do not boot on real hardware.")
+    say("For that, see README.md, On your own kernel.")
 
 
 def boot_installed(kernel, disk, image, initrd):

@@ -64,11 +64,17 @@ def run(args, *, log, what, progress=False, check=True, **kwargs):
             )
         except FileNotFoundError as error:
             raise Failure(f"{what}: {args[0]} is not installed") from error
-        for line in process.stdout:
-            out.write(line)
-            done += 1
-            if progress:
-                shown = show_progress(what, done, shown)
+        try:
+            for line in process.stdout:
+                out.write(line)
+                done += 1
+                if progress:
+                    shown = show_progress(what, done, shown)
+        except BaseException:
+            # Whoever cleans up after this must find that nobody is at work.
+            process.kill()
+            process.wait()
+            raise
     if progress:
         end_progress(what, done)
     if process.wait() and check:

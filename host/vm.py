@@ -80,6 +80,10 @@ def log_hits(log, ours=frozenset()):
     return hits, elsewhere
 
 
+class Crash(Failure):
+    """QEMU itself has failed, whatever runs in it."""
+
+
 class Result:
     """What became of a job."""
 
@@ -215,14 +219,18 @@ def start(kernel, job, *, smp, limit, accel, name, append=(), follow=None, extra
             process.kill()
             process.wait()
     if process.returncode and not (killed or enough) and accel != "kvm":
-        raise Failure(f"QEMU failed:\n{tail(errors)}")
+        raise Crash(f"QEMU failed (status {process.returncode}):\n{tail(errors)}")
     return Result(kernel, output, log, time.monotonic() - began, killed)
+
+
+def need_terminal():
+    if not sys.stdin.isatty():
+        raise Failure("A shell needs a terminal.")
 
 
 def become(kernel, smp, append, extra, accel=None, initrd=True):
     """Becomes a guest on this terminal."""
-    if not sys.stdin.isatty():
-        raise Failure("A shell needs a terminal.")
+    need_terminal()
     args = command(kernel, smp, append, accel or os.environ.get("ACCEL") or "tcg", extra, initrd=initrd)
     # The log of the boot is in dmesg.
     args[args.index("-append") + 1] = args[args.index("-append") + 1].replace("ignore_loglevel", "quiet")
