@@ -166,6 +166,8 @@ def root(name):
                 *("unshare", "--mount"),
                 *("mmdebstrap", "--mode=root", "--variant=minbase", f"--include={','.join(PACKAGES)}"),
                 f"--keyring={apt.KEYRING}",
+                # A mirror may lag behind; nothing of this system ever meets a network.
+                '--aptopt=Acquire::Check-Valid-Until "false"',
                 *(f"--customize-hook={hook}" for hook in HOOKS),
                 *(name, str(folder), site),
             ],
