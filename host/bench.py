@@ -164,22 +164,22 @@ def measure(kernels):
 
 
 # What is to be reached: what it is, its figures by side, and how large which of them may be. A limit is for ours,
-# by itself ("is"), divided by the figure of stock ("of stock"), or by that for two calls ("of two").
+# by itself ("is"), divided by the figure of stock ("of stock"), or by that for two calls ("of two callers").
 TARGETS = (
     ("wasted bytes, 256 x 1 MiB", "storm.1m.{}.256.wasted_bytes", "is", 0),
     ("bytes read, 256 x 1 MiB", "storm.1m.{}.256.read_bytes", "of stock", 1.01),
     ("cost per further follower, 16 KiB", "storm.16k.{}.slope_ns", "of stock", 1),
     ("cost per further follower, 1 MiB", "storm.1m.{}.slope_ns", "of stock", 1),
     ("cost per further follower, 8 MiB", "storm.8m.{}.slope_ns", "of stock", 1),
-    ("leader's delay, 256 callers", "storm.16k.{}.256.leader_delay_insns", "of two", 1.5),
+    ("leader's delay, 256 callers", "storm.16k.{}.256.leader_delay_insns", "of two callers", 1.5),
     ("last follower's return, 256 x 16 KiB", "storm.16k.{}.256.last_follower_ns", "of stock", 1),
     ("last follower's return, 256 x 1 MiB", "storm.1m.{}.256.last_follower_ns", "of stock", 1),
     ("single load, 16 KiB", "single.16k.{}.load_ns", "of stock", 1.01),
     ("  our part of it", "single.16k.{}.part_ns", "is", 2000),
     ("late duplicate, 1 MiB", "late.1m.{}.ns", "of stock", 0.05),
     ("late duplicate, 8 MiB", "late.8m.{}.ns", "of stock", 0.05),
-    ("longest hold of the lock, 256 callers", "lock.{}.256.longest_insns", "of two", 1.1),
-    ("longest time with interrupts off", "irqs_off.{}.256.longest_insns", "of two", 1.1),
+    ("longest hold of the lock, 256 callers", "lock.{}.256.longest_insns", "of two callers", 1.1),
+    ("longest time with interrupts off", "irqs_off.{}.256.longest_insns", "of two callers", 1.1),
     ("64 modules by 256 processes", "many.{}.256.last_return_ns", "of stock", 1),
     ("helpers for 256 requests of a name", "request.{}.256.helpers", "is", 1),
 )
@@ -207,7 +207,7 @@ def table(figures):
     def number(value):
         return "-" if value is None else f"{value:,}"
 
-    lines = [("", "stock", "ours", "dedup=off", "ours", "to reach", "")]
+    lines = [("", "stock", "ours", "dedup=off", "compared", "to reach", "")]
     for what, stock, ours, off, how, compared, limit, reached in judged(figures):
         unit = "" if how == "is" else " " + how
         shown = "" if how == "is" else f"{compared:g}{unit}"
