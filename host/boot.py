@@ -280,9 +280,11 @@ def one_of_many(kernel, name, side, smp):
     If QEMU itself crashes, that says nothing of the kernel: it is tried again, twice.
     """
     record = {"crashes": 0}
+    # Several times what a boot takes: one that hangs must not cost hours.
+    limit = 600 + 6 * smp
     while True:
         try:
-            result = boot(kernel, name, smp=smp, side=side, how=form(), distribution=suite())
+            result = boot(kernel, name, smp=smp, side=side, limit=limit, how=form(), distribution=suite())
             record |= {"seconds": round(result.seconds)} | figures(result)
             result.check()
         except vm.Crash as crash:
