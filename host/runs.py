@@ -86,7 +86,7 @@ def finish(kernel, smp, what, result, results, **more):
 
 def kselftests(kernel, smp, name, tests=None):
     """Returns the results, and what the tests wrote. Where all is slow its tests may be, too."""
-    limit, test_limit = (3600, 300) if kernel.variant else (1500, 30)
+    limit, test_limit = (3600, 300) if kernel.variant else (1500, 120 if smp > 16 else 60)
     append = [f"limit={test_limit}"]
     if tests:
         append.append(f"tests={','.join(tests)}")

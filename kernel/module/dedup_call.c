@@ -542,7 +542,7 @@ static int module_dedup_may_wait(const char *name)
 
 	scoped_guard(rcu) {
 		mod = find_module_all(name, strlen(name), true);
-		if (mod && mod->state != MODULE_STATE_LIVE)
+		if (mod && READ_ONCE(mod->state) != MODULE_STATE_LIVE)
 			id = mod->dedup_load_id;
 	}
 	/* No edge leads to a load that is over: this may be a wait for a removal. */

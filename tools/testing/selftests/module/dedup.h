@@ -169,7 +169,7 @@ static inline int test_limit(void)
  */
 static inline int rounds(void)
 {
-	return sysconf(_SC_NPROCESSORS_ONLN) > 16 || test_limit() > 30 ? 100 : 1000;
+	return sysconf(_SC_NPROCESSORS_ONLN) > 16 || test_limit() > 60 ? 100 : 1000;
 }
 
 /*
@@ -633,6 +633,16 @@ static inline void wait_entered_or_done(int entered, const struct caller *c, int
 	while (gates_entered() < entered && callers_done(c, n) < n)
 		nap();
 	callers_settle(c, n);
+}
+
+/*
+ * Waits until so many followers have seen that their leader's end is not for
+ * them, or all are over: they may be woken late, and sleep as before until then.
+ */
+static inline void callers_wait_retried(const struct stats *before, const struct caller *c, int n)
+{
+	while (stats_since(*before).retried < n && callers_done(c, n) < n)
+		nap();
 }
 
 #endif /* _MODULE_DEDUP_TEST_H */

@@ -283,9 +283,7 @@ TEST_F(own_rights, leader_denied_when_its_turn_comes)
 	EXPECT_EQ(EACCES, leader->err);
 
 	/* All have noticed, before the second load may end. */
-	while (callers_done(followers, FOLLOWERS) < FOLLOWERS &&
-	       stats_since(self->before).retried < FOLLOWERS)
-		nap();
+	callers_wait_retried(&self->before, followers, FOLLOWERS);
 	wait_entered_or_done(2, followers, FOLLOWERS);
 	gates_open(2);
 	callers_wait(followers, FOLLOWERS);

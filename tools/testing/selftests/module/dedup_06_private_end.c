@@ -63,6 +63,7 @@ static void go_on(struct __test_metadata *_metadata, const struct stats *before,
 {
 	struct stats since;
 
+	callers_wait_retried(before, &callers[1], FOLLOWERS);
 	wait_entered_or_done(2, &callers[1], FOLLOWERS);
 	ksft_print_msg("saw: %s, 6 wait: %d of them get EINTR, ", what,
 		       callers_with(&callers[1], FOLLOWERS, EINTR));
@@ -118,6 +119,7 @@ TEST_F(private_end, restarted_leader)
 		      "gate=0 interruptible=1 interrupted=-512", 0);
 	callers_settle(&callers[1], FOLLOWERS);
 	kill(callers[0].pid, SIGUSR1);
+	callers_wait_retried(&self->before, &callers[1], FOLLOWERS);
 	wait_entered_or_done(2, callers, 1 + FOLLOWERS);
 	gates_open(1);
 	callers_wait(callers, 1 + FOLLOWERS);
@@ -144,6 +146,7 @@ TEST_F(private_end, interrupted_while_it_waits_for_symbols)
 	kill(callers[1].pid, SIGUSR1);
 	callers_wait(&callers[1], 1);
 	EXPECT_EQ(EINTR, callers[1].err);
+	callers_wait_retried(&self->before, &callers[2], FOLLOWERS - 1);
 	callers_settle(&callers[2], FOLLOWERS - 1);
 	gates_open(1);
 	callers_wait(callers, 1 + FOLLOWERS);

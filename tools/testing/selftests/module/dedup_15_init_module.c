@@ -34,7 +34,7 @@ TEST_F(init_module, loads_and_is_not_joined)
 {
 	struct stats before, since;
 	char path[64], buf[512];
-	int done = 0, good = 0;
+	int good = 0;
 	pid_t pids[N];
 
 	image = read_file(TEST_KO, &image_len);
@@ -61,12 +61,10 @@ TEST_F(init_module, loads_and_is_not_joined)
 
 		ASSERT_EQ(pids[i], waitpid(pids[i], &status, 0));
 		ASSERT_TRUE(WIFEXITED(status));
-		done++;
 		good += WEXITSTATUS(status) == 0;
 		if (WEXITSTATUS(status))
 			EXPECT_EQ(EEXIST, WEXITSTATUS(status));
 	}
-	EXPECT_EQ(N, done);
 	EXPECT_EQ(1, good);
 	EXPECT_TRUE(module_live("test_dedup"));
 

@@ -97,7 +97,10 @@ static inline pid_t helper_pid(const char *name, int n)
 	return pid;
 }
 
-/* Lets the kernel start our helper. old is for helper_restore(). */
+/*
+ * Lets the kernel start our helper. old is for helper_restore(): what was there
+ * before, or modprobe if a test that was killed has left our helper there.
+ */
 static inline int helper_install(char *old, size_t size)
 {
 	char path[PATH_MAX];
@@ -106,6 +109,8 @@ static inline int helper_install(char *old, size_t size)
 	mkdir(HELPER_DIR, 0755);
 	if (len < 0 || !realpath("dedup_helper", path))
 		return -1;
+	if (strstr(old, "/dedup_helper"))
+		snprintf(old, size, "/sbin/modprobe");
 	return spit(MODPROBE_PATH, path);
 }
 
