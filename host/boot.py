@@ -233,7 +233,7 @@ def machine(kernel, *, how, side, report, words=(), distribution=SUITE):
 def boot(kernel, name, *, smp, side="ours", report="boot", how="ko", limit=3600, **more):
     """One boot. Returns its result, good or not; but fails with vm.Crash if QEMU itself did."""
     line, devices = machine(kernel, how=how, side=side, report=report, **more)
-    accel = os.environ.get("ACCEL") or "tcg"
+    accel = vm.accel_or_tcg()
     result = vm.start(
         kernel, None, smp=smp, limit=limit, accel=accel, name=name, append=line, extra=devices, follow=runs.follow_steps
     )
@@ -294,21 +294,18 @@ def one_of_many(kernel, name, side, smp):
             result = boot(kernel, name, smp=smp, side=side, limit=limit, how=form(), distribution=suite())
             record |= {"seconds": round(result.seconds)} | figures(result)
             result.check()
-        except vm.Crash as crash:
-            say(str(crash))
-            record["crashes"] += 1
-            if record["crashes"] < 3:
-                continue
-            record["problem"] = str(crash)
         except Failure as failure:
             say(str(failure))
+            record["crashes"] += isinstance(failure, vm.Crash)
+            if isinstance(failure, vm.Crash) and record["crashes"] < 3:
+                continue
             record["problem"] = str(failure)
         return record
 
 
 def compare(kernels, sizes, boots):
     """Boots all three in turn. Returns what came of all that; a boot that fails does not stop the others."""
-    accel = os.environ.get("ACCEL") or "tcg"
+    accel = vm.accel_or_tcg()
     done = {"kernel": kernels["stock"].release, "accel": accel, "suite": suite(), "form": form(), "boots": []}
     OUT.mkdir(exist_ok=True)
     for smp in sizes:

@@ -105,7 +105,7 @@ def boot_installed(kernel, disk, image, initrd):
         None,
         smp=vm.number("SMP", vm.DEFAULT_SMP),
         limit=1800,
-        accel=os.environ.get("ACCEL") or "tcg",
+        accel=vm.accel_or_tcg(),
         name="boot-deb",
         append=line,
         extra=devices,

@@ -147,6 +147,11 @@ def command(kernel, smp, append, accel, serial, memory=None, initrd=True, image=
     return [*args, "-append", " ".join(words), *serial]
 
 
+def accel_or_tcg():
+    """The accelerator that the user has named; emulation if none."""
+    return os.environ.get("ACCEL") or "tcg"
+
+
 def choose_accel(kernel):
     """KVM if a short boot really works with it; TCG otherwise."""
     if os.environ.get("ACCEL"):
@@ -231,7 +236,7 @@ def need_terminal():
 def become(kernel, smp, append, extra, accel=None, initrd=True):
     """Becomes a guest on this terminal."""
     need_terminal()
-    args = command(kernel, smp, append, accel or os.environ.get("ACCEL") or "tcg", extra, initrd=initrd)
+    args = command(kernel, smp, append, accel or accel_or_tcg(), extra, initrd=initrd)
     # The log of the boot is in dmesg.
     args[args.index("-append") + 1] = args[args.index("-append") + 1].replace("ignore_loglevel", "quiet")
     os.execvp(args[0], args)
