@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Clause 1: while a flight is up, every other finit_module() with the same key
- * waits and returns the leader's result. It reads no file.
+ * Guarantee 1 of Documentation/admin-guide/module-dedup.rst.
+ *
+ * While a flight is up, every other finit_module() with the same key waits and
+ * returns the leader's result. It reads no file.
  */
 
 #include "dedup_harness.h"

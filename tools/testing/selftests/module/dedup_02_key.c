@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Clause 2: only calls for the same contents, with the same flags and the same
- * arguments, share a load. Others for the same file wait their turn and read
- * nothing meanwhile. A call that cannot be compared is left to the loader, and
- * gets the errno that it got before.
+ * Guarantee 2 of Documentation/admin-guide/module-dedup.rst.
+ *
+ * Only calls for the same contents, with the same flags and the same arguments,
+ * share a load. Others for the same file wait their turn and read nothing
+ * meanwhile. A call that cannot be compared is left to the loader, and gets the
+ * errno that it got before.
  */
 
 #include "dedup_harness.h"

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Clause 3: a call that returns 0 returns after the module was live, and
- * joined before anybody could have removed it.
+ * Guarantee 3 of Documentation/admin-guide/module-dedup.rst.
+ *
+ * A call that returns 0 returns after the module was live, and joined before
+ * anybody could have removed it.
  */
 
 #include "dedup_harness.h"

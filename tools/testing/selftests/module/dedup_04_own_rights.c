@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Clause 4: nobody gains or loses by somebody else's credentials. Each caller
- * is asked about by the security modules for itself, before it leads or
- * follows.
+ * Guarantee 4 of Documentation/admin-guide/module-dedup.rst.
+ *
+ * No caller gains or loses by the credentials of another one. The security
+ * modules are asked about each caller before it leads or follows.
  *
  * With SELinux, and a policy of our own (dedup_04_own_rights.conf) that knows
  * of nothing but loading modules. It is enforced only while a test runs, but

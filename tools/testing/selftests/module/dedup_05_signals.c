@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Clause 5: a signal ends the wait of one follower, restartably, and of nobody
- * else.
+ * Guarantee 5 of Documentation/admin-guide/module-dedup.rst.
+ *
+ * A signal ends the wait of the follower that gets it, restartably, and of no
+ * other task.
  */
 
 #include <sys/ptrace.h>

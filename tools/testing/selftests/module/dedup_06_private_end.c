@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Clause 6: an end that comes from the leader and not from the file is not
- * shared. The followers try again: one leads, the others follow that one.
+ * Guarantee 6 of Documentation/admin-guide/module-dedup.rst.
+ *
+ * An end that comes from the leader and not from the file is not shared. The
+ * followers try again: one leads, the others follow that one.
  */
 
 #include "dedup_harness.h"

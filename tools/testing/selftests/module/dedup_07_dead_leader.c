@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Clause 7: if the task that loads a module dies in it, whoever waits for that
- * load gets EBUSY, and so does whoever comes later.
+ * Guarantee 7 of Documentation/admin-guide/module-dedup.rst.
+ *
+ * If the task that loads a module dies in it, all calls that wait for that load
+ * get EBUSY, and so do all calls that come later.
  *
  * The modules that die here stay in the list of modules until the next boot, so
  * each test has one of its own, and none runs twice.

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Clause 8: a wait that could never end, because what it waits for waits for
- * the very caller, fails with EDEADLK. All others finish.
+ * Guarantee 8 of Documentation/admin-guide/module-dedup.rst.
+ *
+ * A wait for a load that could never end, because the loader waits for the very
+ * caller, fails with EDEADLK. All other waits end.
  *
  * An init function requests a module, and waits for the program that the kernel
  * starts to get it: dedup_helper, which does what the test tells it.

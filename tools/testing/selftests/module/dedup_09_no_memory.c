@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Clause 9: if a record cannot be allocated, the load goes on alone.
+ * Guarantee 9 of Documentation/admin-guide/module-dedup.rst.
+ *
+ * If a record cannot be allocated, the load goes on.
  *
  * /proc/self/fail-nth makes the nth allocation of a system call fail, so each
  * of ours fails in turn.

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Clause 10: when the leader is done its flight is gone. A failed load is
- * retried by the next caller; load, unload, load again at once works.
+ * Guarantee 10 of Documentation/admin-guide/module-dedup.rst.
+ *
+ * When the leader is done its flight is gone. A failed load is retried by the
+ * next caller; load, unload, load again at once works.
  */
 
 #include "dedup_harness.h"

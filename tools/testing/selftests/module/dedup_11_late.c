@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Clause 11: finit_module() of a file whose module is live returns EEXIST
- * without reading the file, for as long as the module is live and the file
- * and the flags are the same.
+ * Guarantee 11 of Documentation/admin-guide/module-dedup.rst.
+ *
+ * finit_module() of a file whose module is live returns EEXIST without reading
+ * the file, for as long as the module is live and the file and the flags are the
+ * same.
  */
 
 #include <sys/mount.h>

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Clause 12: concurrent requests for one name run one modprobe, and get its
- * result.
+ * Guarantee 12 of Documentation/admin-guide/module-dedup.rst.
+ *
+ * Concurrent requests for one name run one modprobe, and get its result.
  *
  * A module of the tests makes the requests, and dedup_helper, or the real
  * modprobe, gets them.

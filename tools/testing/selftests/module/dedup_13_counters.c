@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Clause 13: the counters can be read at any time, each call is counted as one
- * thing, and the lines of before are all there.
+ * Guarantee 13 of Documentation/admin-guide/module-dedup.rst.
+ *
+ * The counters can be read at any time, each call is counted as one thing, and
+ * the lines of before are all there.
  */
 
 #include "dedup_harness.h"

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Clause 13: what is in flight can be read at any time, tracepoints show what
- * becomes of each call, and a wait that takes long is told of once.
+ * Guarantee 13 of Documentation/admin-guide/module-dedup.rst.
+ *
+ * What is in flight can be read at any time, tracepoints show what becomes of
+ * each call, and a wait that takes long is reported once.
  */
 
 #include "dedup_harness.h"

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Clause 14: module.dedup= is on, c or off, and can be changed at any time.
+ * Guarantee 14 of Documentation/admin-guide/module-dedup.rst.
+ *
+ * module.dedup= is on, c or off, and can be changed at any time. So can
+ * module.dedup_requests=, which leaves out requests alone.
  */
 
 #include "dedup_harness.h"

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Clause 15: init_module() is not joined.
+ * Guarantee 15 of Documentation/admin-guide/module-dedup.rst.
+ *
+ * init_module() is not joined.
  */
 
 #include "dedup_harness.h"

@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# Clause 13: the tracepoints can be used by the programs that people use.
+# Guarantee 13 of Documentation/admin-guide/module-dedup.rst: programs that people
+# use can use the tracepoints.
 
 DIR="$(dirname "$(readlink -f "$0")")"
 # shellcheck source=/dev/null
