@@ -221,7 +221,7 @@ def named_tests():
 
 
 def cmd_compare():
-    """One table: the clauses of the contract, what stock does, what ours does."""
+    """One table: the guarantees of the guide, what stock does, what ours does."""
     kernel = built("", tests=True)
     stock = built_stock()
     say("Running the kselftests on our kernel")

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from . import tap, vm
 from .util import OUT, markdown, say
 
-# The tests that must fail with the kernel's own code, since it does what the contract forbids.
+# The tests that must fail with the kernel's own code, since it does not give the guarantees of the guide.
 OTHER_FAILS = {
     "dedup_02_key": (
         "key.other_arguments_while_the_first_load_fails",
@@ -66,7 +66,8 @@ AT_ONCE, SMP = 3, 8
 # What the harness says last.
 OVER = re.compile(r"# (PASSED|FAILED): \d+ / \d+ tests passed")
 
-CLAUSES = {
+# The guarantees of Documentation/admin-guide/module-dedup.rst, in a word or two.
+GUARANTEES = {
     1: "one load",
     2: "key",
     4: "own rights",
@@ -154,14 +155,15 @@ def other_program(kernel, code, program, accel):
 
 
 def table(seen, ours, title):
-    """The cases that tests put into words, as rows: (clause, case, the code of that title, ours)."""
-    rows = [("clause", "case", title, "with MODULE_DEDUP")]
+    """The cases that tests put into words, as rows: (guarantee, case, the code of that title, ours)."""
+    rows = [("guarantee", "case", title, "with MODULE_DEDUP")]
     for key in ours.results:
-        clause = re.match(r"dedup_(\d+)", key[0])
-        if not clause or key not in ours.cases:
+        guarantee = re.match(r"dedup_(\d+)", key[0])
+        if not guarantee or key not in ours.cases:
             continue
-        number = int(clause[1])
-        rows.append((f"{number} {CLAUSES.get(number, '')}".strip(), ours.cases[key][0], seen.text(key), ours.text(key)))
+        number = int(guarantee[1])
+        name = f"{number} {GUARANTEES.get(number, '')}".strip()
+        rows.append((name, ours.cases[key][0], seen.text(key), ours.text(key)))
     return rows
 
 
@@ -175,16 +177,16 @@ def write(rows, code):
 
 def print_table(rows):
     previous = None
-    for clause, case, before, after in rows[1:]:
-        if clause != previous:
-            print(f"\nClause {clause}")
-        previous = clause
+    for guarantee, case, before, after in rows[1:]:
+        if guarantee != previous:
+            print(f"\nGuarantee {guarantee}")
+        previous = guarantee
         print(f"  {case}\n    {rows[0][2]}: {before}\n    {rows[0][3]}: {after}")
     print(flush=True)
 
 
 def verdicts(seen, ours, code):
-    """[(name, result)]: ours right in all, the other code wrong where the contract says so."""
+    """[(name, result)]: ours right in all, the other code wrong where it does not give a guarantee."""
     results = []
     for program, tests in OTHER_FAILS.items():
         for test in tests:
