@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from . import bench, boot, compare, deb, lint, model, runs, series, source, tap, tools, vm, watch
 from .kernel import Kernel
-from .util import CACHE, OUT, Failure, lock_cache, say
+from .util import CACHE, OUT, Failure, say
 
 
 def built(variant=None, tests=False):
@@ -392,14 +392,11 @@ def main():
     if len(sys.argv) != 2 or sys.argv[1] not in commands:
         print(f"usage: python3 -m host {'|'.join(commands)}", file=sys.stderr)
         return 2
-    lock = None
     # Ends what it has started, as after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         vm.check_variables()
         runs.kernel_asked_for()
-        if sys.argv[1] != "apply":
-            lock = lock_cache()
         commands[sys.argv[1]]()
     except Failure as failure:
         print(f"\n{failure}", file=sys.stderr)
@@ -410,9 +407,6 @@ def main():
     except OSError as error:
         print(f"\n{error.strerror}: {error.filename}", file=sys.stderr)
         return 1
-    finally:
-        if lock:
-            lock.close()
     return 0
 
 

@@ -11,7 +11,7 @@ import statistics
 import sys
 
 from . import apt, runs, tools, vm
-from .util import CACHE, OUT, TOP, Failure, log_file, markdown, run, say
+from .util import CACHE, OUT, TOP, Failure, locked, log_file, markdown, run, say
 
 # What is done in the guest after the boot.
 REPORTS = ("boot", "storms", "pairs")
@@ -144,6 +144,11 @@ def disk(folder, image, megabytes):
 
 def root(name):
     """The disk with Debian on it; made once, and again if it is to hold something else."""
+    with locked(f"Debian {name}"):
+        return _root(name)
+
+
+def _root(name):
     recipe = "\n".join((*PACKAGES, *HOOKS, GUEST_INIT, MACHINE_ID))
     image = ROOTS / f"{name}-{hashlib.sha256(recipe.encode()).hexdigest()[:8]}.ext4"
     if image.is_file():
@@ -193,6 +198,11 @@ def root(name):
 @functools.cache
 def modules(kernel, how):
     """The disk with the modules of a kernel, in one of FORMS, and what runs in the guest."""
+    with kernel.locked():
+        return _modules(kernel, how)
+
+
+def _modules(kernel, how):
     image = kernel.folder / f"modules-{how}.ext4"
     folder = kernel.folder / f"modules-{how}"
     shutil.rmtree(folder, ignore_errors=True)

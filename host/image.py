@@ -54,6 +54,11 @@ class Image:
 
 def build(kernel):
     """Writes the initramfs for a kernel that was built and staged. Returns its path."""
+    with kernel.locked():
+        return _build(kernel)
+
+
+def _build(kernel):
     image = Image()
     for name in ("bin", "dev", "proc", "sys", "tmp", "root"):
         image.folder(f"/{name}")
@@ -84,10 +89,13 @@ def build(kernel):
     listing = kernel.folder / "initramfs.list"
     listing.write_text("\n".join(image.entries.values()) + "\n")
     target = kernel.folder / "initramfs.cpio"
-    with open(target, "wb") as out:
+    # A guest may be reading the one before.
+    part = target.with_name(target.name + ".new")
+    with open(part, "wb") as out:
         result = subprocess.run(
             [kernel.folder / "usr/gen_init_cpio", listing], stdout=out, stderr=subprocess.PIPE, text=True, check=False
         )
     if result.returncode:
         raise Failure(f"The initramfs could not be written: {result.stderr.strip()}")
+    part.replace(target)
     return target

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from . import tools
-from .util import CACHE, TOP, Failure, jobs, log_file, output_of, run, say, write_if_changed
+from .util import CACHE, TOP, Failure, jobs, locked, log_file, output_of, run, say, write_if_changed
 
 CONFIG = TOP / "vm/kernel.config"
 
@@ -71,14 +71,19 @@ class Kernel:
 
     def make(self, *targets, what, progress=True, check=True, log=None, env=None):
         command = ["make", "-C", self.source, f"O={self.folder}", f"-j{jobs()}", *self.variables, *targets]
-        return run(
-            [str(word) for word in command],
-            log=log or log_file(f"build-{self.name}.log"),
-            what=what,
-            progress=progress,
-            check=check,
-            env=self.toolchain.env | (env or {}),
-        )
+        with self.locked():
+            return run(
+                [str(word) for word in command],
+                log=log or log_file(f"build-{self.name}.log"),
+                what=what,
+                progress=progress,
+                check=check,
+                env=self.toolchain.env | (env or {}),
+            )
+
+    def locked(self):
+        """Keeps others from building this kernel at the same time."""
+        return locked(f"kernel {self.name}")
 
     def fragment(self):
         """The configuration that is asked for, as lines: {symbol: line}."""
@@ -118,6 +123,10 @@ class Kernel:
 
     def build(self):
         """Builds the kernel and its modules. With clippy, which is as quick, and checks our code."""
+        with self.locked():
+            return self._build()
+
+    def _build(self):
         self.configure()
         minutes = "fifteen" if self.variant == "debug" else "ten"
         first = "" if self.vmlinux.exists() else f", about {minutes} minutes the first time"
@@ -130,7 +139,10 @@ class Kernel:
 
         The selftests are those of the kernel's own source, or of another tree.
         """
-        tree = Path(selftests_of or self.source)
+        with self.locked():
+            return self._stage(Path(selftests_of or self.source))
+
+    def _stage(self, tree):
         root = self.staging
         selftests = root / "selftests"
         log = log_file(f"selftests-{self.name}.log")

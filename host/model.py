@@ -6,7 +6,7 @@ import re
 import shutil
 
 from . import tap
-from .util import CACHE, OUT, TOP, Failure, log_file, output_of, run, say, tail
+from .util import CACHE, OUT, TOP, Failure, locked, log_file, output_of, run, say, tail
 
 FOLDER = CACHE / "model"
 TARGET = FOLDER / "target"
@@ -114,6 +114,11 @@ def mutant(patch):
 
 def checks():
     """All scenarios, and all mutants: [(name, result)]."""
+    with locked("model"):
+        return _checks()
+
+
+def _checks():
     program = build(log_file("model-build.log"))
     results = scenarios(program)
     patches = sorted((TOP / "model/mutants").glob("*.patch"))

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 from . import apt, series
-from .util import CACHE, Failure, log_file, run, say
+from .util import CACHE, Failure, locked, log_file, run, say
 
 SRC = CACHE / "src"
 # Where Debian has newer kernels than its stable release; the last has them first.
@@ -120,6 +120,11 @@ def stamp_of(path):
 
 def trees(toolchain):
     """The stock tree, and the one with the series on it: (stock, patched)."""
+    with locked("kernel source"):
+        return _trees(toolchain)
+
+
+def _trees(toolchain):
     given = os.environ.get("KSRC")
     stock = own_source(given, toolchain) if given else debian_source()
     patched = stock.with_name(f"{stock.name}+dedup")

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from . import apt
-from .util import CACHE, TOP, Failure, log_file, output_of, run, say
+from .util import CACHE, TOP, Failure, locked, log_file, output_of, run, say
 
 # What 7.3 asks for (scripts/min-tool-version.sh); a newer kernel says so itself.
 RUSTC_MIN = (1, 85)
@@ -183,6 +183,11 @@ def missing_packages(programs):
 
 def ensure(tests=False):
     """Finds everything, and installs what is missing. Returns the variables for make."""
+    with locked("tools"):
+        return _ensure(tests)
+
+
+def _ensure(tests):
     programs = PROGRAMS | (TEST_PROGRAMS if tests else {})
     missing = missing_packages(programs)
     rust = find_rust()

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
 """Paths, messages and processes: what the other parts share."""
 
+import contextlib
 import fcntl
 import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -128,17 +130,32 @@ def markdown(rows):
     return "".join(f"| {' | '.join(row)} |\n" for row in (first, ("---",) * len(first), *rest))
 
 
-def lock_cache():
-    """Keeps a second one from building in the same folders. Held until the process ends."""
+_held = threading.local()
+
+
+@contextlib.contextmanager
+def locked(name):
+    """Keeps others from making this part of the cache, for as long as it is made here.
+
+    The thread that holds it may take it again.
+    """
+    held = vars(_held).setdefault("names", set())
+    if name in held:
+        yield
+        return
     CACHE.mkdir(parents=True, exist_ok=True)
-    handle = open(CACHE / "lock", "w")  # noqa: SIM115
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        say("Another make is at work in the same cache; waiting for it.")
-        fcntl.flock(handle, fcntl.LOCK_EX)
-    os.set_inheritable(handle.fileno(), False)
-    return handle
+    with open(CACHE / f"{name}.lock", "w") as handle:
+        os.set_inheritable(handle.fileno(), False)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"Waiting for another make, which is at work on the {name} in {CACHE}.")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        held.add(name)
+        try:
+            yield
+        finally:
+            held.remove(name)
 
 
 def jobs():
