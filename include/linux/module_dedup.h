@@ -12,10 +12,15 @@
 #include <linux/module_dedup_types.h>
 #include <linux/types.h>
 
+struct cred;
+struct dentry;
 struct file;
 struct load_info;
+struct mnt_namespace;
 struct module;
 struct seq_file;
+struct subprocess_info;
+struct vfsmount;
 
 /**
  * struct module_dedup_call - one call of finit_module() or init_module()
@@ -28,7 +33,7 @@ struct seq_file;
  *	another, in which case the loader reads @uargs
  * @args_size: size of @args in bytes, with the final NUL, or 0 if there are none
  * @args_hash: hash of @args
- * @denied: whether this caller was not allowed to read @file
+ * @denied: whether a security module does not let this caller load @file
  * @flight: the flight that this call leads, or NULL
  * @load: what the Rust side keeps of the load, for module_dedup_set_module()
  * @load_id: names the load
@@ -54,14 +59,28 @@ struct module_dedup_call {
  * @ip: who requests it, for the tracepoint
  * @wait: whether the caller waits for the answer
  * @result: the answer, if another caller got it
- * @asking: what the Rust side keeps of the request otherwise, or NULL
+ * @ticket: what the Rust side keeps of the request otherwise, or NULL
  */
 struct module_dedup_request {
 	char *name;
 	unsigned long ip;
 	bool wait;
 	int result;
-	void *asking;
+	void *ticket;
+};
+
+/**
+ * struct module_dedup_context - on whose behalf a task loads
+ * @cred: its credentials
+ * @mnt_ns: its mount namespace, which is not followed
+ * @root_mnt: the mount of its root directory, which is not followed
+ * @root: its root directory, which is not followed
+ */
+struct module_dedup_context {
+	const struct cred *cred;
+	const struct mnt_namespace *mnt_ns;
+	const struct vfsmount *root_mnt;
+	const struct dentry *root;
 };
 
 /**
@@ -91,17 +110,18 @@ struct module_dedup_seen {
  * @bypassed: calls that could not be de-duplicated, and went to the loader
  * @died: loads whose task died in them
  * @refused: waits that would have been for the one who waits
- * @requests_led: requests that went to user space
- * @requests_joined: requests that returned the answer to somebody else's
- * @requests_alone: requests that went to user space although they could not be
- *	joined to others, or because the one they had joined took too long
+ * @requests_led: requests that went to user space, and could be joined
+ * @requests_joined: requests that returned the answer to another one
+ * @requests_alone: requests that went to user space, and could not be joined
  * @waited_ns: how long all calls together have waited for others, in ns
  * @longest_ns: how long one of them did, at the most, in ns
  *
  * Each call that is de-duplicated, or could not be, ends as exactly one of
  * @led, @joined, @requests_led, @requests_joined, @requests_alone, @interrupted
  * and @bypassed, or its wait for another call is @refused. A load that leads can
- * be @refused as well, if it waits for another one of the same name.
+ * be @refused as well, if it waits for another one of the same name. A call that
+ * security modules deny is in none of these; nor is one that has followed, and
+ * may not load any more when it would have to.
  */
 struct module_dedup_stats {
 	u64 led;
@@ -133,10 +153,14 @@ void module_dedup_set_module(const void *load, struct module *mod,
 			     const char *name);
 int module_dedup_wait_for(const struct module_dedup_load_id *id);
 void module_dedup_waited(void);
+void module_dedup_delayed(const struct module_dedup_load_id *id);
 bool module_dedup_enter_request(struct module_dedup_request *request);
-unsigned long module_dedup_request_serial(const void *asking);
-void module_dedup_end_request(void *asking, int result);
-void module_dedup_set_helper(unsigned long request);
+void *module_dedup_begin_run(void *ticket);
+void module_dedup_set_helper(const void *run);
+void module_dedup_end_run(const void *run, int result);
+void module_dedup_put_run(void *run);
+void module_dedup_leave_request(void *ticket, int result);
+void module_dedup_removal(void);
 void module_dedup_read_stats(struct module_dedup_stats *stats);
 int module_dedup_show(struct seq_file *m, void *unused);
 
@@ -151,7 +175,15 @@ void module_dedup_current(struct module_dedup_task *task);
 bool module_dedup_is_helped(void);
 bool module_dedup_stands_in(const struct module_dedup_task *helper,
 			    struct module_dedup_task *thread);
-bool module_dedup_is_over(const struct module_dedup_task *helper);
+bool module_dedup_find_helper(struct module_dedup_task *helper);
+void module_dedup_show_task(const struct module_dedup_task *task);
+void module_dedup_get_context(struct module_dedup_context *context);
+void module_dedup_put_context(struct module_dedup_context *context);
+bool module_dedup_is_for_me(const struct module_dedup_context *leader,
+			    int result);
+u64 module_dedup_hash(const void *data, size_t size);
+bool module_dedup_may_print(bool refused);
+bool module_dedup_joins_requests(void);
 void module_dedup_get_comm(const struct module_dedup_task *task, char *comm);
 void module_dedup_get_name(struct file *file, char *name, size_t size);
 void module_dedup_bury(struct module *mod);
@@ -159,7 +191,11 @@ void module_dedup_bury(struct module *mod);
 /* The loader without the table, kernel/module/main.c */
 int module_dedup_load(struct module_dedup_call *call);
 int module_dedup_load_c(struct module_dedup_call *call);
+int module_dedup_may_load(void);
 void module_dedup_wake(void);
+
+/* The end of a helper, kernel/umh.c */
+void module_dedup_reaped(const struct subprocess_info *info);
 
 #else
 
@@ -173,6 +209,10 @@ static inline int module_dedup_copy(struct load_info *info,
 				    const char __user *uargs)
 {
 	return 0;
+}
+
+static inline void module_dedup_reaped(const struct subprocess_info *info)
+{
 }
 
 #endif /* CONFIG_MODULE_DEDUP */

@@ -18,20 +18,25 @@ struct inode;
  * @ctime_sec: change time, seconds
  * @ctime_nsec: change time, nanoseconds
  * @generation: tells apart files that had the same inode number in turn
+ * @mount: the mount that the file was found on, a number never used again
  * @dev: device number, as stat() reports it
+ * @counts: whether a change of the contents would show in the other members
  *
- * If two of these are equal in every member then so are the contents. One that
- * is kept in a module is compared without @inode.
+ * If two of these count, and are equal in every member, then so are the
+ * contents. One that is kept in a module is compared without @inode, and two of
+ * files that are open at the same time without @mount.
  */
 struct module_dedup_id {
 	const struct inode *inode;
 	u64 ino;
 	u64 size;
 	u64 change_cookie;
+	u64 mount;
 	s64 ctime_sec;
 	u32 ctime_nsec;
 	u32 generation;
 	dev_t dev;
+	bool counts;
 };
 
 /**

@@ -26,6 +26,7 @@
  * @name: the name of the module; need not be known before the first slice
  * @left: how long to wait yet, in jiffies
  * @slice: how long to wait at once; 0 to have a look
+ * @slices: how many slices of a second were waited
  * @ret: what the last slice returned
  * @begun: whether there was one
  */
@@ -33,6 +34,7 @@ struct module_dedup_wait {
 	const char *name;
 	long left;
 	long slice;
+	unsigned int slices;
 	long ret;
 	bool begun;
 };
@@ -47,13 +49,6 @@ static inline void module_dedup_set_call(struct load_info *info,
 					 struct module_dedup_call *call)
 {
 	info->dedup_call = call;
-}
-
-/* The file could not be read, or what was read was not accepted. */
-static inline void module_dedup_unread(struct module_dedup_call *call, int err)
-{
-	if (call && (err == -EACCES || err == -EPERM))
-		call->denied = true;
 }
 
 /* A copy of the arguments of this load, to be freed by the loader. */
@@ -80,7 +75,7 @@ static inline void module_dedup_prepare(struct module *mod,
 	mod->dedup_load_id = call ? call->load_id :
 				    (struct module_dedup_load_id){ };
 	mod->dedup_flight = call ? call->flight : NULL;
-	mod->dedup_id_known = mod->dedup_flight;
+	mod->dedup_id_known = mod->dedup_flight && call->id.counts;
 	if (mod->dedup_id_known) {
 		mod->dedup_id = call->id;
 		mod->dedup_flags = call->flags;
@@ -110,6 +105,14 @@ static inline void module_dedup_unformed(struct module *mod, int err)
 	module_dedup_exists(mod->dedup_flight, err);
 	if (!err && mod->dedup_load)
 		module_dedup_set_module(mod->dedup_load, mod, mod->name);
+}
+
+/* The load has failed: later calls get no answer that is older than they are. */
+static inline void module_dedup_failed(struct module *mod)
+{
+	if (mod->dedup_flight)
+		module_dedup_close(mod->dedup_flight);
+	mod->dedup_flight = NULL;
 }
 
 /* The module is being taken out of the list, or is not its loader's any more. */
@@ -187,27 +190,33 @@ module_dedup_symbol(const struct load_info *info,
 	return ksym;
 }
 
-/* Whether such an end was ours: then looking for more symbols is in vain. */
+/* Whether the wait for a symbol ended like that: then a look at more is in vain. */
 static inline bool module_dedup_refused(int err)
 {
-	return err == -EDEADLK;
+	return err == -EDEADLK || err == -ERESTARTSYS;
 }
 
-/* What the helper gets to know, for module_dedup_helper(). */
-static inline void *
-module_dedup_request_data(const struct module_dedup_request *request)
+/* The helper is about to be started; it, and the worker that reaps it, get this. */
+static inline void module_dedup_run(struct subprocess_info *info,
+				    const struct module_dedup_request *request)
 {
-	if (!request->asking)
-		return NULL;
-	return (void *)module_dedup_request_serial(request->asking);
+	if (request->ticket)
+		info->data = module_dedup_begin_run(request->ticket);
 }
 
-/* The request is over, and this is the answer, also for who has joined it. */
+/* Neither the helper nor the worker is going to use it any more. */
+static inline void module_dedup_free_run(void *run)
+{
+	if (run)
+		module_dedup_put_run(run);
+}
+
+/* The caller waits no more for its request, and returns this. */
 static inline int module_dedup_requested(struct module_dedup_request *request,
 					 int ret)
 {
-	if (request->asking)
-		module_dedup_end_request(request->asking, ret);
+	if (request->ticket)
+		module_dedup_leave_request(request->ticket, ret);
 	return ret;
 }
 
@@ -252,7 +261,11 @@ static inline void module_dedup_gone(struct module *mod)
 {
 }
 
-static inline void module_dedup_unread(struct module_dedup_call *call, int err)
+static inline void module_dedup_failed(struct module *mod)
+{
+}
+
+static inline void module_dedup_removal(void)
 {
 }
 
@@ -286,10 +299,13 @@ static inline bool module_dedup_request(struct module_dedup_request *request)
 	return false;
 }
 
-static inline void *
-module_dedup_request_data(const struct module_dedup_request *request)
+static inline void module_dedup_run(struct subprocess_info *info,
+				    const struct module_dedup_request *request)
 {
-	return NULL;
+}
+
+static inline void module_dedup_free_run(void *run)
+{
 }
 
 static inline int module_dedup_requested(struct module_dedup_request *request,

@@ -2,19 +2,19 @@
 
 //! Module load de-duplication: the policy.
 //!
-//! What makes two calls of `finit_module(2)` the same, or two calls of `request_module()`, and what
-//! a caller does once the flight table ([`kernel::module_dedup`]) has told it whether it leads,
-//! follows, or stands in line.
+//! What makes two calls of `finit_module(2)` the same, and what a caller does once the flight table
+//! ([`kernel::module_dedup`]) has told it whether it leads, follows, or stands in line. Requests are
+//! in `request.rs`.
 //!
 //! C header: [`include/linux/module_dedup.h`](srctree/include/linux/module_dedup.h)
 
 use core::{
     cell::Cell,
-    mem::replace,
     ptr, //
 };
 use kernel::{
     bindings,
+    error::to_result,
     exit_guard::ExitGuard,
     fmt,
     module_dedup::{
@@ -24,10 +24,8 @@ use kernel::{
         Flight,
         Follower,
         Key,
-        Kind,
         Leader,
         LoadId,
-        Request,
         Step,
         Table,
         Task,
@@ -47,21 +45,20 @@ use kernel::{
     time::{
         Delta,
         Instant,
-        Monotonic,
-        Msecs, //
+        Monotonic, //
     },
 };
+
+#[path = "dedup/request.rs"]
+mod request;
 
 use trace::Seen;
 
 const __LOG_PREFIX: &[u8] = b"module\0";
 
-/// How long a request waits for the answer to another one.
-const PATIENCE: Msecs = 30_000;
-
 /// The one table. Empty until the early initcalls, and for good if there was no memory for it:
 /// then every call goes to the loader by itself.
-static TABLE: SetOnce<Table<Call>> = SetOnce::new();
+static TABLE: SetOnce<Table<Load>> = SetOnce::new();
 
 /// The sizes of the files that were not read because the call joined another one.
 static JOINED_BYTES: Atomic<u64> = Atomic::new(0);
@@ -75,25 +72,18 @@ static BYPASSED: Atomic<u64> = Atomic::new(0);
 /// Loads whose task died in them.
 static DIED: Atomic<u64> = Atomic::new(0);
 
-/// Requests that were made without the table, or because the one they had joined took too long.
-static REQUESTS_ALONE: Atomic<u64> = Atomic::new(0);
-
 /// How long all callers together have waited for others, in ns.
 static WAITED: Atomic<u64> = Atomic::new(0);
 
 /// How long one of them did at the most, in ns.
 static LONGEST: Atomic<u64> = Atomic::new(0);
 
-/// Something that can be joined with others like it.
-enum Call {
-    Load(Load),
-    Request(Name),
-}
-
 /// A call of `finit_module(2)` that can be joined with others.
 struct Load {
     /// Of the file, once the call has a flight.
     name: Option<Name>,
+    /// On whose behalf it is loaded, once the call has a flight.
+    context: Option<Context>,
     id: bindings::module_dedup_id,
     flags: c_int,
     args_hash: u32,
@@ -130,6 +120,7 @@ impl Load {
         });
         Some(Self {
             name: None,
+            context: None,
             id: call.id,
             flags: call.flags,
             args_hash: call.args_hash,
@@ -137,12 +128,16 @@ impl Load {
         })
     }
 
-    /// Notes the name of the file, for a flight.
+    /// Notes the name of the file, and whose load it is, for a flight.
     ///
     /// # Safety
     ///
     /// `file` must be the file of the call, to which the caller has a reference.
-    unsafe fn set_name(&mut self, file: *mut bindings::file) {
+    unsafe fn set_leader(&mut self, file: *mut bindings::file) {
+        if self.name.is_some() {
+            return;
+        }
+        self.context = Some(Context::current());
         let mut name = Name::EMPTY;
         let text = name.0.as_mut_ptr().cast::<c_char>();
         // SAFETY: By the safety requirements, and the name has so much room.
@@ -160,8 +155,11 @@ impl Load {
             && self.id.generation == other.id.generation
     }
 
+    /// A file whose identity does not count has to be read.
     fn same_call(&self, other: &Self) -> bool {
-        self.same_file(other)
+        self.id.counts
+            && other.id.counts
+            && self.same_file(other)
             && self.id.size == other.id.size
             && self.id.ctime_sec == other.id.ctime_sec
             && self.id.ctime_nsec == other.id.ctime_nsec
@@ -172,37 +170,63 @@ impl Load {
     }
 }
 
-impl Key for Call {
-    fn kind(&self) -> Kind {
-        match self {
-            Self::Load(_) => Kind::Load,
-            Self::Request(_) => Kind::Request,
-        }
+/// On whose behalf a task loads.
+///
+/// # Invariants
+///
+/// The context was filled in by `module_dedup_get_context()`, and owns the reference to the
+/// credentials.
+struct Context(bindings::module_dedup_context);
+
+// SAFETY: Credentials are never changed, and any task may give up a reference to them. The other
+// pointers are compared and never dereferenced.
+unsafe impl Send for Context {}
+
+// SAFETY: A shared `Context` is only compared with another one.
+unsafe impl Sync for Context {}
+
+impl Context {
+    /// That of the current task.
+    fn current() -> Self {
+        let mut context = bindings::module_dedup_context::default();
+        // SAFETY: `context` is valid for writing.
+        unsafe { bindings::module_dedup_get_context(&mut context) };
+        // INVARIANT: It was just filled in, and the reference is passed on.
+        Self(context)
     }
 
+    /// Whether a result of a load on behalf of this context holds for the current task.
+    fn is_for_me(&self, result: c_int) -> bool {
+        // SAFETY: By the type invariant, the context is valid.
+        unsafe { bindings::module_dedup_is_for_me(&self.0, result) }
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant, this is the one owner of the reference.
+        unsafe { bindings::module_dedup_put_context(&mut self.0) };
+    }
+}
+
+impl Key for Load {
     fn hash(&self) -> usize {
         // Fibonacci hashing: the high half of the product depends on all bits of the number.
         const GOLDEN_RATIO: u64 = 0x61c8_8646_80b5_83eb;
-        let number = match self {
-            Self::Load(load) => load.id.ino ^ (u64::from(load.id.dev) << 32),
-            Self::Request(name) => name.number(),
-        };
+        let number = self.id.ino ^ (u64::from(self.id.dev) << 32);
         (number.wrapping_mul(GOLDEN_RATIO) >> 32) as usize
     }
 
     fn same_file(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Load(a), Self::Load(b)) => a.same_file(b),
-            (Self::Request(a), Self::Request(b)) => a == b,
-            _ => false,
-        }
+        Load::same_file(self, other)
     }
 
     fn same_call(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Load(a), Self::Load(b)) => a.same_call(b),
-            _ => self.same_file(other),
-        }
+        Load::same_call(self, other)
+    }
+
+    fn is_for_me(&self, result: i32) -> bool {
+        self.context.as_ref().is_none_or(|it| it.is_for_me(result))
     }
 
     type Label = Name;
@@ -214,16 +238,14 @@ impl Key for Call {
         found.then_some(task_id(thread))
     }
 
-    fn is_over(helper: TaskId) -> bool {
-        // SAFETY: The task is valid.
-        unsafe { bindings::module_dedup_is_over(&c_task(helper)) }
-    }
-
     fn refused(me: TaskId, chain: impl Iterator<Item = Step<Self>>) {
         let chain = Chain::new(chain);
-        // Whoever follows a flight says so itself.
+        // A follower of a flight has a trace event of its own.
         if let Some(Step::Load(task, Some(name))) = chain.0.first() {
             trace::refuse(&Seen::load(*task, name));
+        }
+        if !may_print(true) {
+            return;
         }
         pr_warn!(
             "{} would wait for itself, and fails with EDEADLK: {}{}\n",
@@ -233,15 +255,28 @@ impl Key for Call {
         );
     }
 
-    fn delayed(waiting: u32, chain: impl Iterator<Item = Step<Self>>) {
+    fn delayed(waiting: u32, loader: TaskId, chain: impl Iterator<Item = Step<Self>>) {
+        if !may_print(false) {
+            return;
+        }
         let chain = Chain::new(chain);
         pr_warn!(
-            "a call has waited 10 s, one of {}, for {}{}\n",
+            "{}{} has waited 10 s, one of {}, for {}{}\n",
+            Comm(current_id()),
+            request::Errand,
             waiting,
             chain,
             chain.end("")
         );
+        // SAFETY: The task is valid.
+        unsafe { bindings::module_dedup_show_task(&c_task(loader)) };
     }
+}
+
+/// Whether another line of the log is allowed now, about a wait that was `refused`, or takes long.
+fn may_print(refused: bool) -> bool {
+    // SAFETY: FFI call without requirements.
+    unsafe { bindings::module_dedup_may_print(refused) }
 }
 
 fn task_id(task: bindings::module_dedup_task) -> TaskId {
@@ -258,6 +293,13 @@ fn c_task(task: TaskId) -> bindings::module_dedup_task {
     }
 }
 
+fn load_id(id: bindings::module_dedup_load_id) -> LoadId {
+    LoadId {
+        task: task_id(id.task),
+        serial: id.serial,
+    }
+}
+
 fn current_id() -> TaskId {
     let mut task = bindings::module_dedup_task::default();
     // SAFETY: `task` is valid.
@@ -265,7 +307,7 @@ fn current_id() -> TaskId {
     task_id(task)
 }
 
-/// Whoever may be waited for by others, apart from the followers of a flight of its own.
+/// The current task, if a helper, and with it a load, may be waiting for it.
 fn dependable() -> Option<TaskId> {
     // SAFETY: FFI call without requirements.
     unsafe { bindings::module_dedup_is_helped() }.then(current_id)
@@ -296,18 +338,8 @@ impl Name {
     }
 
     /// The name of what a flight is for.
-    fn of(flight: &Flight<Call>) -> &Self {
-        match flight.key() {
-            Call::Request(name) => name,
-            Call::Load(load) => load.name.as_ref().unwrap_or(&Self::EMPTY),
-        }
-    }
-
-    /// A number that depends on all of the name.
-    fn number(&self) -> u64 {
-        self.0.iter().fold(0, |number: u64, byte| {
-            number.rotate_left(7) ^ u64::from(*byte)
-        })
+    fn of(flight: &Flight<Load>) -> &Self {
+        flight.key().name.as_ref().unwrap_or(&Self::EMPTY)
     }
 }
 
@@ -334,13 +366,13 @@ impl fmt::Display for Comm {
 }
 
 /// Prints a chain of waits.
-struct Chain(KVec<Step<Call>>);
+struct Chain(KVec<Step<Load>>);
 
 impl Chain {
     /// A line of the kernel log has room for about a thousand characters.
     const SHOWN: usize = 10;
 
-    fn new(chain: impl Iterator<Item = Step<Call>>) -> Self {
+    fn new(chain: impl Iterator<Item = Step<Load>>) -> Self {
         let mut steps = KVec::new();
         for step in chain.take(Self::SHOWN) {
             if steps.push(step, GFP_KERNEL).is_err() {
@@ -371,7 +403,7 @@ impl fmt::Display for Chain {
 }
 
 /// Prints a step of a chain of waits.
-struct Shown<'a>(&'a Step<Call>);
+struct Shown<'a>(&'a Step<Load>);
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -423,8 +455,8 @@ fn nanos(time: Delta) -> u64 {
 
 /// A load that is under way. Dropping it is what happens if its task dies.
 struct Underway {
-    leader: Option<Leader<'static, Call>>,
-    task: Option<Task<'static, Call>>,
+    leader: Option<Leader<'static, Load>>,
+    task: Option<Task<'static, Load>>,
     /// The module, while it is in the list and its load not over.
     module: Cell<*mut bindings::module>,
     /// Whether the task has set out to load.
@@ -454,7 +486,7 @@ impl Drop for Underway {
 }
 
 /// Ends a flight. Its followers get the result, if that is for them.
-fn done(leader: Leader<'static, Call>, result: c_int, shared: bool) {
+fn done(leader: Leader<'static, Load>, result: c_int, shared: bool) {
     let flight = leader.flight().clone();
     let followers = if shared {
         leader.finish(result)
@@ -473,9 +505,10 @@ fn done(leader: Leader<'static, Call>, result: c_int, shared: bool) {
 /// None: `unsafe` because C functions are, and older compilers want the two to be of one type.
 #[export]
 unsafe extern "C" fn module_dedup_init() -> c_int {
-    match Table::new() {
-        Ok(table) => {
+    match Table::new().and_then(|table| Ok((table, request::Requests::new()?))) {
+        Ok((table, requests)) => {
             TABLE.populate(table);
+            request::REQUESTS.populate(requests);
             0
         }
         Err(e) => {
@@ -522,54 +555,54 @@ unsafe extern "C" fn module_dedup_watch(call: *mut bindings::module_dedup_call) 
 }
 
 fn enter(
-    table: &'static Table<Call>,
-    load: Load,
+    table: &'static Table<Load>,
+    mut load: Load,
     call: &mut bindings::module_dedup_call,
 ) -> Result<c_int> {
     let size = load.id.size;
-    let mut key = Call::Load(load);
-    let ended = loop {
+    let result = loop {
         // Most callers follow, so that comes first; then the key stays where it is.
-        if let Some(follower) = table.follow(&key) {
-            match follow(follower, dependable(), None)? {
-                Ended::Retry => continue,
-                ended => break ended,
+        let follower = match table.follow(&load) {
+            Some(follower) => follower,
+            None => {
+                // SAFETY: It is the file of this call.
+                unsafe { load.set_leader(call.file) };
+                match table.start(load, current_id()) {
+                    Entry::Leader(leader) => return Ok(lead(leader, call, 0)),
+                    Entry::Behind(behind) => {
+                        let (leader, waited) = stand_in_line(behind, dependable())?;
+                        may_load()?;
+                        return Ok(lead(leader, call, waited));
+                    }
+                    Entry::Alone => return Ok(load_alone(call)),
+                    Entry::Follower(follower, again) => {
+                        load = again;
+                        follower
+                    }
+                }
             }
-        }
-        if let Call::Load(load) = &mut key {
-            // SAFETY: It is the file of this call.
-            unsafe { load.set_name(call.file) };
-        }
-        match table.start(key, current_id()) {
-            Entry::Leader(leader) => return Ok(lead(leader, call, 0)),
-            Entry::Behind(behind) => {
-                let (leader, waited) = stand_in_line(behind, dependable())?;
-                return Ok(lead(leader, call, waited));
-            }
-            Entry::Alone => return Ok(load_alone(call)),
-            Entry::Follower(follower, again) => match follow(follower, dependable(), None)? {
-                Ended::Retry => key = again,
-                ended => break ended,
-            },
+        };
+        match follow(follower, dependable())? {
+            Ended::Result(result) => break result,
+            Ended::Retry => may_load()?,
         }
     };
-    match ended {
-        Ended::Result(result) => {
-            JOINED_BYTES.add(size, Relaxed);
-            Ok(result)
-        }
-        _ => Ok(load_alone(call)),
-    }
+    JOINED_BYTES.add(size, Relaxed);
+    Ok(result)
 }
 
-/// Waits for the flight of somebody else.
-fn follow(
-    follower: Follower<'static, Call>,
-    me: Option<TaskId>,
-    patience: Option<Msecs>,
-) -> Result<Ended> {
-    trace::join(&follower);
-    let waited = follower.wait(me, patience);
+/// Checks again what was checked before the call had to wait.
+///
+/// Fails with `EPERM` if loading modules was forbidden, or the capability is lost.
+fn may_load() -> Result {
+    // SAFETY: FFI call without requirements.
+    to_result(unsafe { bindings::module_dedup_may_load() })
+}
+
+/// Waits for the flight of another task.
+fn follow(follower: Follower<'static, Load>, me: Option<TaskId>) -> Result<Ended> {
+    trace::join(&Seen::flight(follower.flight()), follower.followers());
+    let waited = follower.wait(me);
     let time = count_wait(waited.time);
     let flight = &waited.flight;
     match waited.ended {
@@ -587,9 +620,9 @@ fn follow(
 
 /// Waits until it is the turn of a call. Returns how long that took, too, in ns.
 fn stand_in_line(
-    behind: Behind<'static, Call>,
+    behind: Behind<'static, Load>,
     me: Option<TaskId>,
-) -> Result<(Leader<'static, Call>, u64)> {
+) -> Result<(Leader<'static, Load>, u64)> {
     let flight = behind.flight().clone();
     let begun = Instant::<Monotonic>::now();
     let leader = behind.wait(me);
@@ -601,7 +634,7 @@ fn stand_in_line(
 }
 
 /// Shows that a call does not wait for a flight any more, and returns.
-fn not_waited(flight: &Flight<Call>, error: Error, waited: u64) {
+fn not_waited(flight: &Flight<Load>, error: Error, waited: u64) {
     let seen = Seen::flight(flight);
     if error == EDEADLK {
         trace::refuse(&seen);
@@ -611,12 +644,12 @@ fn not_waited(flight: &Flight<Call>, error: Error, waited: u64) {
 }
 
 fn lead(
-    leader: Leader<'static, Call>,
+    leader: Leader<'static, Load>,
     call: &mut bindings::module_dedup_call,
     waited: u64,
 ) -> c_int {
     trace::lead(&Seen::flight(leader.flight()), waited);
-    call.flight = ptr::from_ref::<Flight<Call>>(leader.flight()).cast::<c_void>();
+    call.flight = ptr::from_ref::<Flight<Load>>(leader.flight()).cast::<c_void>();
     // SAFETY: `call` is valid, and describes a file.
     if unsafe { bindings::module_dedup_is_late(call) } {
         LATE.add(1, Relaxed);
@@ -635,7 +668,7 @@ fn load_alone(call: &mut bindings::module_dedup_call) -> c_int {
 }
 
 /// Loads, and sees to it that whoever waits for the load is told of its end, however it comes.
-fn load(leader: Option<Leader<'static, Call>>, call: &mut bindings::module_dedup_call) -> c_int {
+fn load(leader: Option<Leader<'static, Load>>, call: &mut bindings::module_dedup_call) -> c_int {
     let task = TABLE
         .as_ref()
         .and_then(|table| table.load(current_id(), leader.as_ref()).ok());
@@ -652,35 +685,27 @@ fn load(leader: Option<Leader<'static, Call>>, call: &mut bindings::module_dedup
         module: Cell::new(ptr::null_mut()),
         started: Cell::new(false),
     };
-    let Ok(guard) = ExitGuard::new(underway, GFP_KERNEL) else {
-        return load_unwatched(call);
-    };
-    guard.started.set(true);
-    call.load = ptr::from_ref(&*guard).cast::<c_void>();
+    // Without memory for the guard the flight stays up, so that there is one load all the same. Only
+    // if the task dies in it do its followers wait in vain.
+    let guard = ExitGuard::new(underway, GFP_KERNEL);
+    if let Ok(guard) = &guard {
+        guard.started.set(true);
+        call.load = ptr::from_ref(&**guard).cast::<c_void>();
+    }
 
     // SAFETY: `call` is valid. The flight and, as part of its key, `call.args` live at least as
     // long as `guard`, which is until after the load.
     let result = unsafe { bindings::module_dedup_load(call) };
 
-    let mut underway = guard.into_inner();
+    let mut underway = guard.map_or_else(|underway| underway, ExitGuard::into_inner);
     underway.started.set(false);
     // SAFETY: FFI call without requirements.
-    let private = call.denied
-        || unsafe { bindings::module_dedup_is_private(result) }
+    let private = unsafe { bindings::module_dedup_is_private(result) }
         || (result == EDEADLK.to_errno() && underway.task.as_ref().is_none_or(Task::was_refused));
     if let Some(leader) = underway.leader.take() {
         done(leader, result, !private);
     }
     result
-}
-
-/// Loads without anything that others could wait for: there is no memory for it.
-fn load_unwatched(call: &mut bindings::module_dedup_call) -> c_int {
-    call.args = ptr::null();
-    call.flight = ptr::null();
-    call.load_id = Default::default();
-    // SAFETY: `call` is valid, and has nothing left that could be dangling.
-    unsafe { bindings::module_dedup_load(call) }
 }
 
 /// Lets a flight take no more followers: its module is live, and about to be removable.
@@ -693,7 +718,7 @@ fn load_unwatched(call: &mut bindings::module_dedup_call) -> c_int {
 #[export]
 unsafe extern "C" fn module_dedup_close(flight: *const c_void) {
     // SAFETY: By the safety requirements the call is in `lead()`, which holds the flight.
-    let flight = unsafe { &*flight.cast::<Flight<Call>>() };
+    let flight = unsafe { &*flight.cast::<Flight<Load>>() };
     if let Some(table) = TABLE.as_ref() {
         table.close(flight);
     }
@@ -732,11 +757,7 @@ unsafe extern "C" fn module_dedup_set_module(
 #[export]
 unsafe extern "C" fn module_dedup_wait_for(id: *const bindings::module_dedup_load_id) -> c_int {
     // SAFETY: By the safety requirements.
-    let id = unsafe { *id };
-    let load = LoadId {
-        task: task_id(id.task),
-        serial: id.serial,
-    };
+    let load = load_id(unsafe { *id });
     let waits = TABLE
         .as_ref()
         .map_or(Ok(()), |table| table.wait_for_load(current_id(), load));
@@ -757,183 +778,19 @@ unsafe extern "C" fn module_dedup_waited() {
     }
 }
 
-/// A request that the current task carries out.
-struct Asking {
-    name: Name,
-    me: TaskId,
-    leader: Option<Leader<'static, Call>>,
-    /// Whether the task waits for the answer.
-    wait: bool,
-    /// If it does.
-    request: Option<Request<'static, Call>>,
-}
-
-/// Joins the request of somebody else, or sets out to make one.
+/// Tells people that the current task has waited 10 s for a load.
 ///
-/// Returns true if somebody else has made the request, and sets `request.result`; or false, and
-/// sets `request.asking`. Sleeps killably for as long as others make that request, but not for
-/// longer than 30 s.
+/// May sleep.
 ///
 /// # Safety
 ///
-/// `request` must be valid, with a name.
+/// `id` must be valid.
 #[export]
-unsafe extern "C" fn module_dedup_enter_request(
-    request: *mut bindings::module_dedup_request,
-) -> bool {
-    // SAFETY: By the safety requirements it is valid, and nobody else knows of it.
-    let request = unsafe { &mut *request };
-    let Some(table) = TABLE.as_ref() else {
-        REQUESTS_ALONE.add(1, Relaxed);
-        return false;
-    };
+unsafe extern "C" fn module_dedup_delayed(id: *const bindings::module_dedup_load_id) {
     // SAFETY: By the safety requirements.
-    let name = Name::new(unsafe { CStr::from_char_ptr(request.name) });
-    let me = current_id();
-    match enter_request(table, name, me, request) {
-        Ok(leader) => {
-            request.asking = ask(table, name, me, leader, request.wait);
-            false
-        }
-        Err(result) => {
-            request.result = result;
-            true
-        }
-    }
-}
-
-/// Fails with the result of the request, if somebody else has made it.
-fn enter_request(
-    table: &'static Table<Call>,
-    name: Name,
-    me: TaskId,
-    request: &bindings::module_dedup_request,
-) -> Result<Option<Leader<'static, Call>>, c_int> {
-    let begun = Instant::<Monotonic>::now();
-    // A loader has no helper above it, but whoever follows it.
-    let depends = || dependable().or_else(|| table.knows(me).then_some(me));
-    let mut joined_before = false;
-    loop {
-        let follower = match table.enter(Call::Request(name), me) {
-            Entry::Leader(leader) => return Ok(Some(leader)),
-            Entry::Follower(follower, _) => follower,
-            Entry::Behind(behind) if request.wait => {
-                return match stand_in_line(behind, depends()) {
-                    Ok((leader, _)) => Ok(Some(leader)),
-                    Err(e) => Err(e.to_errno()),
-                };
-            }
-            Entry::Behind(_) | Entry::Alone => return Ok(None),
-        };
-        if !replace(&mut joined_before, true) {
-            // SAFETY: `request` is valid.
-            unsafe { bindings::module_dedup_trace_request(request) };
-        }
-        if !request.wait {
-            trace::join(&follower);
-            trace::done(&Seen::flight(follower.flight()), 0, 0, 0);
-            follower.join_only();
-            return Err(0);
-        }
-        let spent = Msecs::try_from(begun.elapsed().as_millis()).unwrap_or(Msecs::MAX);
-        let patience = PATIENCE.saturating_sub(spent);
-        match follow(follower, depends(), Some(patience)) {
-            Ok(Ended::Result(result)) => return Err(result),
-            Ok(Ended::Retry) => (),
-            Ok(Ended::TooLong) => return Ok(None),
-            Err(e) => return Err(e.to_errno()),
-        }
-    }
-}
-
-/// Returns an [`Asking`], or null if there is no memory: then the request is made all the same.
-fn ask(
-    table: &'static Table<Call>,
-    name: Name,
-    me: TaskId,
-    leader: Option<Leader<'static, Call>>,
-    wait: bool,
-) -> *mut c_void {
-    trace::lead(&Seen::request(me, &name), 0);
-    if leader.is_none() {
-        REQUESTS_ALONE.add(1, Relaxed);
-    }
-    let request = if wait {
-        table.request(me, dependable().is_some(), name).ok()
-    } else {
-        None
-    };
-    if let (Some(leader), Some(request)) = (&leader, &request) {
-        leader.set_request(request);
-    }
-    let asking = Asking {
-        name,
-        me,
-        leader,
-        wait,
-        request,
-    };
-    KBox::new(asking, GFP_KERNEL).map_or(ptr::null_mut(), |asking| {
-        KBox::into_raw(asking).cast::<c_void>()
-    })
-}
-
-/// Returns the number of a request, for `module_dedup_set_helper()`, or 0 if nobody waits for it.
-///
-/// # Safety
-///
-/// `asking` must come from `module_dedup_enter_request()`.
-#[export]
-unsafe extern "C" fn module_dedup_request_serial(asking: *const c_void) -> c_ulong {
-    // SAFETY: By the safety requirements.
-    let asking = unsafe { &*asking.cast::<Asking>() };
-    asking.request.as_ref().map_or(0, Request::serial)
-}
-
-/// Notes that a request is over, or not waited for any more, and gives the result to those who
-/// have joined it.
-///
-/// Does not sleep, takes the table lock.
-///
-/// # Safety
-///
-/// `asking` must come from `module_dedup_enter_request()`, in the current task, and is not to be
-/// used again.
-#[export]
-unsafe extern "C" fn module_dedup_end_request(asking: *mut c_void, result: c_int) {
-    // SAFETY: By the safety requirements this is ours, and comes from a box.
-    let asking = unsafe { KBox::from_raw(asking.cast::<Asking>()) };
-    let Asking {
-        name,
-        me,
-        leader,
-        wait,
-        request,
-    } = KBox::into_inner(asking);
-    let refused = request.as_ref().is_some_and(Request::was_refused);
-    drop(request);
-    if let Some(leader) = leader {
-        let private = !wait
-            || (refused && result != 0)
-            // SAFETY: FFI call without requirements.
-            || unsafe { bindings::module_dedup_is_private(result) };
-        done(leader, result, !private);
-    } else {
-        trace::done(&Seen::request(me, &name), result, 0, 0);
-    }
-}
-
-/// Notes that the current task is the helper of a request, which may be over.
-///
-/// Does not sleep, takes the table lock.
-///
-/// # Safety
-///
-/// None.
-#[export]
-unsafe extern "C" fn module_dedup_set_helper(request: c_ulong) {
+    let id = load_id(unsafe { *id });
     if let Some(table) = TABLE.as_ref() {
-        table.set_helper(request, current_id());
+        table.tell_delay_of_load(id);
     }
 }
 
@@ -958,14 +815,9 @@ unsafe extern "C" fn module_dedup_show(m: *mut bindings::seq_file, _unused: *mut
     };
     for seen in &snapshot.flights {
         let flight = &seen.flight;
-        let kind = match flight.key().kind() {
-            Kind::Load => "load",
-            Kind::Request => "request",
-        };
         seq_print!(
             m,
-            "{}\t{}\t{}\t{}\t{}\t",
-            kind,
+            "load\t{}\t{}\t{}\t{}\t",
             nanos(flight.age()) / 1_000_000,
             seen.followers,
             Comm(flight.leader()),
@@ -979,7 +831,7 @@ unsafe extern "C" fn module_dedup_show(m: *mut bindings::seq_file, _unused: *mut
     if snapshot.more > 0 {
         seq_print!(m, "and {} more\n", snapshot.more);
     }
-    0
+    request::show(m).map_or_else(|e| e.to_errno(), |()| 0)
 }
 
 /// Reads the counters. Takes no lock.
@@ -995,16 +847,18 @@ unsafe extern "C" fn module_dedup_read_stats(stats: *mut bindings::module_dedup_
         joined: table.joined,
         joined_bytes: JOINED_BYTES.load(Relaxed),
         most_followers: table.most_followers,
-        interrupted: table.interrupted,
+        interrupted: table
+            .interrupted
+            .saturating_add(request::INTERRUPTED.load(Relaxed)),
         behind: table.behind,
-        retried: table.retried,
+        retried: table.retried.saturating_add(request::RETRIED.load(Relaxed)),
         late: LATE.load(Relaxed),
         bypassed: BYPASSED.load(Relaxed),
         died: DIED.load(Relaxed),
         refused: table.refused,
-        requests_led: table.requests_led,
-        requests_joined: table.requests_joined,
-        requests_alone: REQUESTS_ALONE.load(Relaxed),
+        requests_led: request::LED.load(Relaxed),
+        requests_joined: request::JOINED.load(Relaxed),
+        requests_alone: request::ALONE.load(Relaxed),
         waited_ns: WAITED.load(Relaxed),
         longest_ns: LONGEST.load(Relaxed),
     };
@@ -1017,7 +871,7 @@ unsafe extern "C" fn module_dedup_read_stats(stats: *mut bindings::module_dedup_
 /// See [`include/trace/events/module_dedup.h`](srctree/include/trace/events/module_dedup.h).
 mod trace {
     use super::{
-        Call,
+        Load,
         Name, //
     };
     use core::marker::PhantomData;
@@ -1025,9 +879,6 @@ mod trace {
         bindings,
         module_dedup::{
             Flight,
-            Follower,
-            Key,
-            Kind,
             TaskId, //
         },
         prelude::*,
@@ -1077,9 +928,8 @@ mod trace {
     }
 
     impl<'a> Seen<'a> {
-        pub(super) fn flight(flight: &'a Flight<Call>) -> Self {
-            let request = flight.key().kind() == Kind::Request;
-            Self::new(Name::of(flight), flight.leader(), request)
+        pub(super) fn flight(flight: &'a Flight<Load>) -> Self {
+            Self::new(Name::of(flight), flight.leader(), false)
         }
 
         pub(super) fn load(by: TaskId, name: &'a Name) -> Self {
@@ -1108,10 +958,9 @@ mod trace {
         unsafe { module_dedup_lead(&seen.seen, waited) };
     }
 
-    pub(super) fn join(follower: &Follower<'_, Call>) {
-        let seen = Seen::flight(follower.flight());
+    pub(super) fn join(seen: &Seen<'_>, followers: c_uint) {
         // SAFETY: By its invariant, `seen` is valid.
-        unsafe { module_dedup_join(&seen.seen, follower.followers()) };
+        unsafe { module_dedup_join(&seen.seen, followers) };
     }
 
     pub(super) fn done(seen: &Seen<'_>, result: c_int, followers: c_uint, waited: u64) {

@@ -7,33 +7,45 @@
 
 #include <linux/audit.h>
 #include <linux/cleanup.h>
+#include <linux/cred.h>
 #include <linux/dcache.h>
 #include <linux/debugfs.h>
 #include <linux/errno.h>
 #include <linux/fs.h>
 #include <linux/init.h>
+#include <linux/fs_struct.h>
 #include <linux/jhash.h>
 #include <linux/limits.h>
+#include <linux/magic.h>
 #include <linux/math64.h>
 #include <linux/module.h>
 #include <linux/moduleparam.h>
+#include <linux/nsproxy.h>
+#include <linux/once.h>
+#include <linux/path.h>
 #include <linux/pid_namespace.h>
 #include <linux/ptrace.h>
+#include <linux/random.h>
+#include <linux/ratelimit.h>
 #include <linux/rculist.h>
+#include <linux/sched/debug.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
 #include <linux/security.h>
 #include <linux/seq_file.h>
+#include <linux/siphash.h>
 #include <linux/sizes.h>
 #include <linux/stat.h>
 #include <linux/string.h>
 #include <linux/sysfs.h>
 #include <linux/time64.h>
+#include <linux/timekeeping.h>
 #include <linux/uaccess.h>
 #include <linux/umh.h>
 #include <trace/events/module.h>
 #include <uapi/linux/module.h>
 
+#include "../../fs/mount.h"
 #include "internal.h"
 #include "dedup.h"
 
@@ -89,13 +101,77 @@ static const struct kernel_param_ops module_dedup_mode_ops = {
 module_param_cb(dedup, &module_dedup_mode_ops, NULL, 0644);
 MODULE_PARM_DESC(dedup, "join concurrent loads of one file: on, c (the C code) or off");
 
+static bool module_dedup_requests = true;
+module_param_named(dedup_requests, module_dedup_requests, bool, 0644);
+MODULE_PARM_DESC(dedup_requests, "with dedup=on, join concurrent requests for one name, too");
+
+/*
+ * Whether the change time of a file is kept by this kernel, and changes with
+ * the contents. FAT has none; and what a server or a user space filesystem
+ * reports may be old, or anything.
+ */
+static bool module_dedup_has_ctime(const struct super_block *sb)
+{
+	switch (sb->s_magic) {
+	case MSDOS_SUPER_MAGIC:
+	case EXFAT_SUPER_MAGIC:
+	case AFFS_SUPER_MAGIC:
+	case AFS_FS_MAGIC:
+	case AFS_SUPER_MAGIC:
+	case CEPH_SUPER_MAGIC:
+	case CIFS_SUPER_MAGIC:
+	case CODA_SUPER_MAGIC:
+	case FUSE_SUPER_MAGIC:
+	case NFS_SUPER_MAGIC:
+	case OCFS2_SUPER_MAGIC:
+	case SMB2_SUPER_MAGIC:
+	case SMB_SUPER_MAGIC:
+	case V9FS_MAGIC:
+		return false;
+	default:
+		return true;
+	}
+}
+
+/*
+ * Whether a change of the contents, after these attributes were taken, would
+ * change them. A file with a multigrain change time gets another one with each
+ * change after somebody looked, and one that cannot be written keeps its own.
+ * Elsewhere the change time comes from a coarse clock: if that, as it was before
+ * the attributes were taken, shows a later time than they do, then so will every
+ * change. A server without change cookies of its own makes them of its clock.
+ */
+static bool module_dedup_counts(const struct file *file, const struct kstat *stat,
+				const struct timespec64 *before)
+{
+	/* Of a file that is stacked on another one, the other one. */
+	struct inode *inode = d_real_inode(file->f_path.dentry);
+	struct timespec64 clock;
+
+	if (stat->result_mask & STATX_CHANGE_COOKIE &&
+	    (inode->i_sb->s_magic != NFS_SUPER_MAGIC ||
+	     stat->attributes & STATX_ATTR_CHANGE_MONOTONIC))
+		return true;
+
+	if (!module_dedup_has_ctime(inode->i_sb))
+		return false;
+
+	if (is_mgtime(inode) || sb_rdonly(inode->i_sb))
+		return true;
+
+	clock = timestamp_truncate(*before, inode);
+	return timespec64_compare(&stat->ctime, &clock) < 0;
+}
+
 /* Fails if there is not enough known of the file to compare it to another. */
 static int module_dedup_get_id(struct file *file, struct module_dedup_id *id)
 {
 	const u32 needed = STATX_TYPE | STATX_INO | STATX_SIZE | STATX_CTIME;
+	struct timespec64 before;
 	struct kstat stat;
 	int err;
 
+	ktime_get_coarse_real_ts64(&before);
 	err = vfs_getattr_nosec(&file->f_path, &stat,
 				needed | STATX_CHANGE_COOKIE,
 				AT_STATX_SYNC_AS_STAT);
@@ -111,8 +187,10 @@ static int module_dedup_get_id(struct file *file, struct module_dedup_id *id)
 		.size		= stat.size,
 		.ctime_sec	= stat.ctime.tv_sec,
 		.ctime_nsec	= stat.ctime.tv_nsec,
-		.generation	= file_inode(file)->i_generation,
+		.generation	= d_real_inode(file->f_path.dentry)->i_generation,
+		.mount		= real_mount(file->f_path.mnt)->mnt_id_unique,
 		.dev		= stat.dev,
+		.counts		= module_dedup_counts(file, &stat, &before),
 	};
 	if (stat.result_mask & STATX_CHANGE_COOKIE)
 		id->change_cookie = stat.change_cookie;
@@ -133,8 +211,12 @@ static int module_dedup_check(struct file *file)
 	if (!S_ISREG(inode->i_mode) || size <= 0 || size > INT_MAX)
 		return -EINVAL;
 
-	/* The loader denies writing while it reads, and that would fail. */
-	if (inode_is_open_for_write(inode))
+	/*
+	 * The loader denies writing while it reads, and that would fail. A file
+	 * below this one may be mapped, and change without a trace.
+	 */
+	if (inode_is_open_for_write(inode) ||
+	    inode_is_open_for_write(d_real_inode(file->f_path.dentry)))
 		return -ETXTBSY;
 
 	return 0;
@@ -177,15 +259,17 @@ static int module_dedup_describe(struct module_dedup_call *call)
 		return err;
 
 	/*
-	 * Nobody shares a load that it could not have done: each caller asks
-	 * the security modules for itself. They are not told to expect another
-	 * look at the contents, since most calls never read any.
+	 * A caller shares no load that it could not have done: each one asks
+	 * the security modules for itself. If they refuse, that is the answer,
+	 * so that they are asked, and log it, once.
 	 */
 	err = security_kernel_read_file(call->file,
 					compressed ? READING_MODULE_COMPRESSED :
 						     READING_MODULE, true);
-	if (err)
+	if (err) {
+		call->denied = true;
 		return err;
+	}
 
 	err = module_dedup_get_id(call->file, &call->id);
 	if (err)
@@ -205,7 +289,8 @@ static int module_dedup_describe(struct module_dedup_call *call)
  * Context: process context, may sleep for as long as a load takes.
  * Return: 0 if the module is live, or what the load that served this call
  * returned. -EBADF if @file is not open for reading, -ERESTARTSYS if a signal
- * came while the call waited for another one.
+ * came while the call waited for another one, -EPERM if loading modules was
+ * forbidden meanwhile.
  */
 int module_dedup_finit(struct file *file, const char __user *uargs, int flags)
 {
@@ -214,6 +299,7 @@ int module_dedup_finit(struct file *file, const char __user *uargs, int flags)
 		.uargs	= uargs,
 		.flags	= flags,
 	};
+	int err;
 
 	if (!(file->f_mode & FMODE_READ))
 		return -EBADF;
@@ -224,7 +310,11 @@ int module_dedup_finit(struct file *file, const char __user *uargs, int flags)
 	case MODULE_DEDUP_C:
 		return module_dedup_load_c(&call);
 	default:
-		module_dedup_describe(&call);
+		err = module_dedup_describe(&call);
+		if (call.denied) {
+			mod_stat_inc(&failed_kreads);
+			return err;
+		}
 		return module_dedup_enter(&call);
 	}
 }
@@ -259,6 +349,7 @@ static bool module_dedup_is_origin(const struct module *mod,
 	const struct module_dedup_id *a = &mod->dedup_id, *b = &call->id;
 
 	return mod->dedup_id_known && mod->dedup_flags == call->flags &&
+	       b->counts && a->mount == b->mount &&
 	       a->ino == b->ino && a->dev == b->dev &&
 	       a->generation == b->generation && a->size == b->size &&
 	       a->ctime_nsec == b->ctime_nsec && a->ctime_sec == b->ctime_sec &&
@@ -370,17 +461,30 @@ void module_dedup_current(struct module_dedup_task *task)
 }
 
 /**
- * module_dedup_is_helped() - whether the current task may be a helper's
- *
- * Everything that user space starts descends from init. What does not was
- * started by the kernel, or by something that was.
+ * module_dedup_is_helped() - whether the current task descends from a helper
  *
  * Context: any.
- * Return: true if no ancestor of the current task is init.
+ * Return: true if one of its ancestors was started for a request.
  */
 bool module_dedup_is_helped(void)
 {
-	const struct task_struct *task = current->group_leader, *parent;
+	return task_modprobe(current);
+}
+
+/**
+ * module_dedup_find_helper() - find the helper that the current task runs for
+ * @helper: set to the helper
+ *
+ * Context: any.
+ * Return: false if the current task does not descend from a helper, or if an
+ * ancestor in between has ended.
+ */
+bool module_dedup_find_helper(struct module_dedup_task *helper)
+{
+	struct task_struct *task = current->group_leader, *parent;
+
+	if (!module_dedup_is_helped())
+		return false;
 
 	guard(rcu)();
 	for (;;) {
@@ -389,7 +493,8 @@ bool module_dedup_is_helped(void)
 			break;
 		task = parent->group_leader;
 	}
-	return !is_global_init((struct task_struct *)task);
+	module_dedup_identify(task, helper);
+	return task_modprobe(task);
 }
 
 /*
@@ -446,22 +551,6 @@ bool module_dedup_stands_in(const struct module_dedup_task *helper,
 }
 
 /**
- * module_dedup_is_over() - whether a helper has ended
- * @helper: the helper
- *
- * Context: any.
- * Return: true if it has, with all its threads.
- */
-bool module_dedup_is_over(const struct module_dedup_task *helper)
-{
-	struct task_struct *task;
-
-	guard(rcu)();
-	task = module_dedup_find(helper);
-	return !task || (READ_ONCE(task->exit_state) && thread_group_empty(task));
-}
-
-/**
  * module_dedup_get_comm() - get the name of a task
  * @task: the task
  * @comm: TASK_COMM_LEN bytes, set to "?" if the task is over
@@ -475,6 +564,153 @@ void module_dedup_get_comm(const struct module_dedup_task *task, char *comm)
 	guard(rcu)();
 	found = module_dedup_find(task);
 	strscpy(comm, found ? found->comm : "?", TASK_COMM_LEN);
+}
+
+/**
+ * module_dedup_show_task() - print what a task does, and where it sleeps
+ * @task: the task; nothing is printed if it is over
+ *
+ * Context: process context, may sleep.
+ */
+void module_dedup_show_task(const struct module_dedup_task *task)
+{
+	struct task_struct *found;
+
+	scoped_guard(rcu) {
+		found = module_dedup_find(task);
+		if (found)
+			get_task_struct(found);
+	}
+	if (!found)
+		return;
+
+	sched_show_task(found);
+	put_task_struct(found);
+}
+
+/**
+ * module_dedup_get_context() - note on whose behalf the current task loads
+ * @context: where to; to be given back with module_dedup_put_context()
+ *
+ * Context: process context.
+ */
+void module_dedup_get_context(struct module_dedup_context *context)
+{
+	struct path root;
+
+	get_fs_root(current->fs, &root);
+	*context = (struct module_dedup_context) {
+		.cred		= get_current_cred(),
+		.mnt_ns		= current->nsproxy->mnt_ns,
+		.root_mnt	= root.mnt,
+		.root		= root.dentry,
+	};
+	path_put(&root);
+}
+
+/**
+ * module_dedup_put_context() - give back what module_dedup_get_context() took
+ * @context: the context
+ *
+ * Context: any.
+ */
+void module_dedup_put_context(struct module_dedup_context *context)
+{
+	put_cred(context->cred);
+}
+
+/* Whether two tasks with these credentials may do the same things. */
+static bool module_dedup_same_cred(const struct cred *a, const struct cred *b)
+{
+	struct lsm_prop prop_a = { }, prop_b = { };
+
+	if (a == b)
+		return true;
+
+	if (!uid_eq(a->uid, b->uid) || !gid_eq(a->gid, b->gid) ||
+	    !uid_eq(a->euid, b->euid) || !gid_eq(a->egid, b->egid) ||
+	    !uid_eq(a->suid, b->suid) || !gid_eq(a->sgid, b->sgid) ||
+	    !uid_eq(a->fsuid, b->fsuid) || !gid_eq(a->fsgid, b->fsgid) ||
+	    a->securebits != b->securebits || a->user_ns != b->user_ns ||
+	    a->cap_inheritable.val != b->cap_inheritable.val ||
+	    a->cap_permitted.val != b->cap_permitted.val ||
+	    a->cap_effective.val != b->cap_effective.val ||
+	    a->cap_bset.val != b->cap_bset.val ||
+	    a->cap_ambient.val != b->cap_ambient.val)
+		return false;
+
+	if (a->group_info->ngroups != b->group_info->ngroups ||
+	    memcmp(a->group_info->gid, b->group_info->gid,
+		   array_size(a->group_info->ngroups, sizeof(kgid_t))))
+		return false;
+
+	security_cred_getlsmprop(a, &prop_a);
+	security_cred_getlsmprop(b, &prop_b);
+	return !memcmp(&prop_a, &prop_b, sizeof(prop_a));
+}
+
+/**
+ * module_dedup_is_for_me() - whether a leader's result holds for a follower
+ * @leader: on whose behalf the leader has loaded
+ * @result: what its load returned
+ *
+ * An init function may open files by path, in the root of the task that loads,
+ * and with its rights.
+ *
+ * Context: process context, in the follower.
+ * Return: false if the result may come from what the leader is, and the
+ * follower is not.
+ */
+bool module_dedup_is_for_me(const struct module_dedup_context *leader,
+			    int result)
+{
+	struct module_dedup_context mine;
+	bool same;
+
+	if (result >= 0 || result == -EEXIST)
+		return true;
+
+	module_dedup_get_context(&mine);
+	same = mine.mnt_ns == leader->mnt_ns &&
+	       mine.root_mnt == leader->root_mnt && mine.root == leader->root;
+	if (result == -EACCES || result == -EPERM)
+		same = same && module_dedup_same_cred(mine.cred, leader->cred);
+	module_dedup_put_context(&mine);
+	return same;
+}
+
+/**
+ * module_dedup_hash() - hash what unprivileged users may choose
+ * @data: the data
+ * @size: its size in bytes
+ *
+ * Context: any.
+ * Return: a hash that nobody can predict.
+ */
+u64 module_dedup_hash(const void *data, size_t size)
+{
+	static siphash_key_t key __read_mostly;
+
+	get_random_once(&key, sizeof(key));
+	return siphash(data, size, &key);
+}
+
+/**
+ * module_dedup_may_print() - limit how often the log is written to
+ * @refused: whether the line is about a wait that was refused, rather than one
+ *	that takes long
+ *
+ * Context: any.
+ * Return: false if there were too many lines lately.
+ */
+bool module_dedup_may_print(bool refused)
+{
+	static DEFINE_RATELIMIT_STATE(refusals, DEFAULT_RATELIMIT_INTERVAL,
+				      DEFAULT_RATELIMIT_BURST);
+	static DEFINE_RATELIMIT_STATE(delays, DEFAULT_RATELIMIT_INTERVAL,
+				      DEFAULT_RATELIMIT_BURST);
+
+	return __ratelimit(refused ? &refusals : &delays);
 }
 
 /**
@@ -493,8 +729,8 @@ void module_dedup_get_name(struct file *file, char *name, size_t size)
 }
 
 /**
- * module_dedup_helper() - note who the helper of a request is
- * @info: how the helper is started; its data names the request
+ * module_dedup_helper() - note that the current task is the helper of a request
+ * @info: how the helper is started; its data is the run, or NULL
  * @new: unused
  *
  * Context: process context, in the helper, before it runs its program.
@@ -502,16 +738,30 @@ void module_dedup_get_name(struct file *file, char *name, size_t size)
  */
 int module_dedup_helper(struct subprocess_info *info, struct cred *new)
 {
+	task_set_modprobe(current);
 	if (info->data)
-		module_dedup_set_helper((unsigned long)info->data);
+		module_dedup_set_helper(info->data);
 	return 0;
 }
 
 /**
- * module_dedup_request() - share the request of somebody else
+ * module_dedup_reaped() - note that a helper has ended
+ * @info: how it was started, and what came of it
+ *
+ * Context: process context, in the worker that has waited for the helper.
+ */
+void module_dedup_reaped(const struct subprocess_info *info)
+{
+	if (info->init == module_dedup_helper && info->data)
+		module_dedup_end_run(info->data, info->retval);
+}
+
+/**
+ * module_dedup_request() - share the request of another task
  * @request: the request, which user space may be asked for
  *
- * Context: process context, may sleep, killably, for 30 s at the most.
+ * Context: process context, may sleep, killably, for as long as others make
+ * that request, but not longer than 5 s after the last of them has started.
  * Return: true if there is an answer. If not the caller has to get it, and then
  * to call module_dedup_requested().
  */
@@ -521,6 +771,17 @@ bool module_dedup_request(struct module_dedup_request *request)
 		return false;
 
 	return module_dedup_enter_request(request);
+}
+
+/**
+ * module_dedup_joins_requests() - whether requests may be joined
+ *
+ * Context: any.
+ * Return: the parameter dedup_requests.
+ */
+bool module_dedup_joins_requests(void)
+{
+	return READ_ONCE(module_dedup_requests);
 }
 
 /**
@@ -534,8 +795,11 @@ void module_dedup_trace_request(const struct module_dedup_request *request)
 	trace_module_request(request->name, request->wait, request->ip);
 }
 
-/* Returns -EDEADLK if the loader of a module waits for the current task. */
-static int module_dedup_may_wait(const char *name)
+/*
+ * Returns -EDEADLK if the loader of a module waits for the current task. Tells
+ * people of the wait if it takes long.
+ */
+static int module_dedup_may_wait(const char *name, bool tell)
 {
 	struct module_dedup_load_id id = { };
 	struct module *mod;
@@ -546,7 +810,12 @@ static int module_dedup_may_wait(const char *name)
 			id = mod->dedup_load_id;
 	}
 	/* No edge leads to a load that is over: this may be a wait for a removal. */
-	return id.serial ? module_dedup_wait_for(&id) : 0;
+	if (!id.serial)
+		return 0;
+
+	if (tell)
+		module_dedup_delayed(&id);
+	return module_dedup_wait_for(&id);
 }
 
 /**
@@ -569,8 +838,9 @@ bool module_dedup_wait_on(struct module_dedup_wait *wait)
 	}
 
 	if (!wait->ret && wait->left > 0) {
-		wait->ret = module_dedup_may_wait(wait->name);
+		wait->ret = module_dedup_may_wait(wait->name, wait->slices == 10);
 		if (!wait->ret) {
+			wait->slices++;
 			wait->slice = min_t(long, wait->left, HZ);
 			if (wait->left != MAX_SCHEDULE_TIMEOUT)
 				wait->left -= wait->slice;

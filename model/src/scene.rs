@@ -9,9 +9,9 @@ use kernel::{
         Result,
     },
     module_dedup::{
-        Ended, Entry, Follower, Key, Kind, Leader, Request, Step, Table, Task, TaskId, Waited,
+        runs::{Question, Runs},
+        Ended, Entry, Follower, Key, Leader, Request, Step, Table, Task, TaskId, Waited,
     },
-    time::Msecs,
     world::{self, Event},
 };
 use loom::sync::atomic::{AtomicI32, Ordering};
@@ -23,23 +23,18 @@ pub type Number = usize;
 /// What is asked for. All are in one bucket.
 pub struct Call {
     number: Number,
-    kind: Kind,
     file: usize,
     arguments: u32,
 }
 
 impl Key for Call {
-    fn kind(&self) -> Kind {
-        self.kind
-    }
-
     fn hash(&self) -> usize {
         7
     }
 
     fn same_file(&self, other: &Self) -> bool {
         world::must_hold_a_lock();
-        self.kind == other.kind && self.file == other.file
+        self.file == other.file
     }
 
     fn same_call(&self, other: &Self) -> bool {
@@ -57,12 +52,6 @@ impl Key for Call {
         (pid != 0).then(|| world::task_id(pid))
     }
 
-    fn is_over(helper: TaskId) -> bool {
-        world::must_hold_a_lock();
-        with(|it| it.exits.get(&helper.pid).cloned())
-            .is_some_and(|exit| exit.fetch_or(0, Ordering::AcqRel) != 0)
-    }
-
     fn refused(me: TaskId, chain: impl Iterator<Item = Step<Self>>) {
         world::must_not_hold_a_lock("reports");
         let steps = chain.count();
@@ -70,7 +59,7 @@ impl Key for Call {
         with(|it| it.refused.push(me.pid));
     }
 
-    fn delayed(waiting: u32, chain: impl Iterator<Item = Step<Self>>) {
+    fn delayed(waiting: u32, _: TaskId, chain: impl Iterator<Item = Step<Self>>) {
         world::must_not_hold_a_lock("reports");
         assert!(chain.count() > 0, "a delay of nothing was reported");
         with(|it| it.delayed.push(waiting));
@@ -99,7 +88,7 @@ enum State {
 
 /// A flight, as the scenario saw it.
 struct Flight {
-    file: (bool, usize),
+    file: usize,
     arguments: u32,
     state: State,
     /// Whether nobody can come to it any more, since its end is over, or it was closed.
@@ -108,8 +97,6 @@ struct Flight {
     owed: u32,
     served: u32,
     retried: u32,
-    /// How many joined without a wait, and may or may not have been gone by its end.
-    passed: u32,
 }
 
 /// What happened in the current execution.
@@ -118,13 +105,11 @@ struct Record {
     numbers: Number,
     flights: HashMap<Number, Flight>,
     loads: u64,
-    requests: u64,
     joined: u64,
-    requests_joined: u64,
     retried: u64,
     interrupted: u64,
     /// How many loads of a file run now.
-    running: HashMap<(bool, usize), u32>,
+    running: HashMap<usize, u32>,
     /// In which order calls came, and got their turn.
     arrivals: Vec<Number>,
     turns: Vec<Number>,
@@ -132,8 +117,6 @@ struct Record {
     delayed: Vec<u32>,
     /// Whose end a helper waits for, if not its own; none by 0.
     stand_ins: HashMap<i32, Rc<AtomicI32>>,
-    /// Whether a helper has exited.
-    exits: HashMap<i32, Rc<AtomicI32>>,
 }
 
 thread_local! {
@@ -148,6 +131,21 @@ fn with<R>(f: impl FnOnce(&mut Record) -> R) -> R {
 #[derive(Clone, Copy)]
 pub struct Scene {
     pub table: &'static Table<Call>,
+    pub runs: &'static Runs<Name>,
+}
+
+/// What is requested.
+pub struct Name(pub u32);
+
+impl Question for Name {
+    fn hash(&self) -> usize {
+        7
+    }
+
+    fn same(&self, other: &Self) -> bool {
+        world::must_hold_a_lock();
+        self.0 == other.0
+    }
 }
 
 /// Runs one execution of a scenario, and checks how it ended.
@@ -155,11 +153,17 @@ pub fn run(scenario: impl FnOnce(Scene)) {
     with(|it| *it = Record::default());
     world::begin();
     let table = Box::into_raw(Box::new(Table::new().unwrap()));
+    let runs = Box::into_raw(Box::new(Runs::new().unwrap()));
     let empty = world::allocations();
 
     // SAFETY: It is valid until it is freed, below.
     let table_ref: &'static Table<Call> = unsafe { &*table };
-    let scene = Scene { table: table_ref };
+    // SAFETY: The same.
+    let runs_ref: &'static Runs<Name> = unsafe { &*runs };
+    let scene = Scene {
+        table: table_ref,
+        runs: runs_ref,
+    };
     scenario(scene);
     world::end();
 
@@ -172,14 +176,9 @@ pub fn run(scenario: impl FnOnce(Scene)) {
     // SAFETY: It comes from a box. Its users were the scenario and the tasks that it spawned, and
     // all of these have ended.
     drop(unsafe { Box::from_raw(table) });
+    // SAFETY: The same.
+    drop(unsafe { Box::from_raw(runs) });
     assert_eq!(world::allocations(), 0, "memory leaks");
-}
-
-/// The helper of a request exits, so that nobody may join that any more.
-pub fn exits(helper: i32, leader: &Leader<'static, Call>) {
-    let exit = with(|it| it.exits[&helper].clone());
-    exit.fetch_or(1, Ordering::AcqRel);
-    out_of_reach(leader);
 }
 
 fn out_of_reach(leader: &Leader<'static, Call>) {
@@ -198,11 +197,6 @@ pub fn is_busy(helper: i32) {
     with(|it| it.stand_ins.insert(helper, Rc::new(AtomicI32::new(0))));
 }
 
-/// Says that a helper may exit.
-pub fn may_exit(helper: i32) {
-    with(|it| it.exits.insert(helper, Rc::new(AtomicI32::new(0))));
-}
-
 /// The tasks whose waits were refused.
 pub fn refused() -> Vec<i32> {
     with(|it| it.refused.clone())
@@ -215,22 +209,12 @@ pub fn delayed() -> Vec<u32> {
 
 /// A key for a file.
 pub fn load(file: usize, arguments: u32) -> Call {
-    key(Kind::Load, file, arguments)
-}
-
-/// A key for a request.
-pub fn request(name: usize) -> Call {
-    key(Kind::Request, name, 0)
-}
-
-fn key(kind: Kind, file: usize, arguments: u32) -> Call {
     let number = with(|it| {
         it.numbers += 1;
         it.numbers
     });
     Call {
         number,
-        kind,
         file,
         arguments,
     }
@@ -287,7 +271,7 @@ impl Scene {
             Entry::Behind(behind) => behind.flight().key(),
             _ => return,
         };
-        let file = (key.kind == Kind::Load, key.file);
+        let file = key.file;
         with(|it| {
             assert!(
                 !it.flights.values().any(|other| other.state == State::Up
@@ -306,7 +290,6 @@ impl Scene {
                     owed: 0,
                     served: 0,
                     retried: 0,
-                    passed: 0,
                 },
             )
         });
@@ -325,14 +308,8 @@ impl Scene {
         let key = leader.flight().key();
         with(|it| {
             it.turns.push(key.number);
-            match key.kind {
-                Kind::Load => it.loads += 1,
-                Kind::Request => it.requests += 1,
-            }
-            let running = it
-                .running
-                .entry((key.kind == Kind::Load, key.file))
-                .or_default();
+            it.loads += 1;
+            let running = it.running.entry(key.file).or_default();
             *running += 1;
             assert_eq!(*running, 1, "two loads of one file at the same time");
         });
@@ -342,7 +319,7 @@ impl Scene {
     pub fn end(&self, leader: Leader<'static, Call>, end: End) -> Result<i32> {
         let (number, key) = {
             let key = leader.flight().key();
-            (key.number, (key.kind == Kind::Load, key.file))
+            (key.number, key.file)
         };
         let result = leader.flight().key().result();
         with(|it| {
@@ -387,19 +364,10 @@ impl Scene {
     }
 
     /// Waits as a follower, and checks what it is told.
-    pub fn follow(
-        &self,
-        follower: Follower<'static, Call>,
-        me: Option<TaskId>,
-        patience: Option<Msecs>,
-    ) -> Waited<Call> {
-        let kind = follower.flight().key().kind;
-        let stops = |signal| match kind {
-            Kind::Load => world::was_posted(Event::Signal) || signal,
-            Kind::Request => signal,
-        };
-        let had_signal = stops(world::was_posted(Event::Kill));
-        let waited = follower.wait(me, patience);
+    pub fn follow(&self, follower: Follower<'static, Call>, me: Option<TaskId>) -> Waited<Call> {
+        let stops = || world::was_posted(Event::Signal) || world::was_posted(Event::Kill);
+        let had_signal = stops();
+        let waited = follower.wait(me);
         world::note(format_args!("waited: {:?}", waited.ended));
         let number = waited.flight.key().number;
         with(|it| {
@@ -412,10 +380,7 @@ impl Scene {
                         "a follower got something that is not the result of its flight"
                     );
                     flight.served += 1;
-                    match kind {
-                        Kind::Load => it.joined += 1,
-                        Kind::Request => it.requests_joined += 1,
-                    }
+                    it.joined += 1;
                 }
                 Ok(Ended::Retry) => {
                     assert_eq!(
@@ -430,17 +395,8 @@ impl Scene {
                     flight.retried += 1;
                     it.retried += 1;
                 }
-                Ok(Ended::TooLong) => {
-                    assert!(
-                        patience.is_some(),
-                        "a follower lost a patience it never had"
-                    );
-                }
                 Err(ERESTARTSYS) => {
-                    assert!(
-                        stops(world::was_posted(Event::Kill)),
-                        "a follower was interrupted by nothing"
-                    );
+                    assert!(stops(), "a follower was interrupted by nothing");
                     it.interrupted += 1;
                 }
                 Err(e) => assert_eq!(e, EDEADLK, "an error that no wait ends with"),
@@ -477,16 +433,6 @@ impl Scene {
         waited
     }
 
-    /// Joins without a wait.
-    pub fn join_only(&self, follower: Follower<'static, Call>) {
-        let number = follower.flight().key().number;
-        with(|it| {
-            it.requests_joined += 1;
-            it.flights.get_mut(&number).unwrap().passed += 1;
-        });
-        follower.join_only();
-    }
-
     /// A call, as it comes from user space.
     pub fn call(&self, key: Call, end: End) -> Result<i32> {
         self.call_as(key, end, None)
@@ -499,10 +445,9 @@ impl Scene {
                 Entry::Leader(leader) => return self.lead(leader, end),
                 Entry::Behind(behind) => return self.lead(self.stand_in_line(behind, me)?, end),
                 Entry::Alone => return Ok(-1),
-                Entry::Follower(follower, again) => match self.follow(follower, me, None).ended? {
+                Entry::Follower(follower, again) => match self.follow(follower, me).ended? {
                     Ended::Result(result) => return Ok(result),
                     Ended::Retry => key = again,
-                    Ended::TooLong => return Ok(-1),
                 },
             }
         }
@@ -530,8 +475,7 @@ impl Scene {
     /// A request of a task, with its helper.
     pub fn requesting(&self, by: i32, helper: i32) -> Request<'static, Call> {
         let request = self.table.request(world::task_id(by), true, ()).unwrap();
-        self.table
-            .set_helper(request.serial(), world::task_id(helper));
+        self.table.set_helper(request.id(), world::task_id(helper));
         request
     }
 
@@ -555,6 +499,10 @@ impl Scene {
             "a flight that has ended is still in the table"
         );
         drop(seen);
+        assert!(
+            self.runs.snapshot().unwrap().is_empty(),
+            "a question that has an answer is still in the table"
+        );
         let stats = self.table.stats();
         with(|it| {
             for flight in it.flights.values() {
@@ -563,12 +511,11 @@ impl Scene {
                     owed,
                     served,
                     retried,
-                    passed,
                     ..
                 } = *flight;
                 match flight.state {
                     State::Shared(_) => assert!(
-                        (served..=served + passed).contains(&owed),
+                        served == owed,
                         "a flight owed {owed} followers a wake-up, and {served} got its result"
                     ),
                     _ => assert!(
@@ -590,11 +537,7 @@ impl Scene {
                     "a call in line was overtaken"
                 );
             }
-            assert_eq!(
-                (stats.led, stats.requests_led),
-                (it.loads, it.requests),
-                "the count of loads and requests is wrong"
-            );
+            assert_eq!(stats.led, it.loads, "the count of loads is wrong");
             assert_eq!(
                 (stats.joined, stats.retried, stats.interrupted),
                 (it.joined, it.retried, it.interrupted),

@@ -42,7 +42,7 @@ use core::{
 /// ```
 /// use kernel::exit_guard::ExitGuard;
 ///
-/// let guard = ExitGuard::new(7, GFP_KERNEL)?;
+/// let guard = ExitGuard::new(7, GFP_KERNEL).map_err(|_| ENOMEM)?;
 /// assert_eq!(*guard, 7);
 /// assert_eq!(guard.into_inner(), 7);
 /// # Ok::<(), Error>(())
@@ -63,9 +63,13 @@ struct Inner<T> {
 impl<T: Send + 'static> ExitGuard<T> {
     /// Puts a value into the care of the current task.
     ///
-    /// May sleep, if `flags` allow it. Fails with `ENOMEM`; then the value has been dropped.
-    pub fn new(value: T, flags: Flags) -> Result<Self> {
-        let inner = KBox::new(
+    /// May sleep, if `flags` allow it. Gives the value back if there is no memory.
+    pub fn new(value: T, flags: Flags) -> Result<Self, T> {
+        let Ok(room) = KBox::<Inner<T>>::new_uninit(flags) else {
+            return Err(value);
+        };
+        let inner = KBox::write(
+            room,
             Inner {
                 work: Opaque::new(bindings::callback_head {
                     next: core::ptr::null_mut(),
@@ -73,8 +77,7 @@ impl<T: Send + 'static> ExitGuard<T> {
                 }),
                 value,
             },
-            flags,
-        )?;
+        );
         let inner = NonNull::from(KBox::leak(inner));
         // It fails for a task that has run its task work on exit, and that makes no guards.
         //

@@ -28,9 +28,6 @@
 //! see [`Table::wait_for_load`] and [`Follower::wait`]. Such a circle is made by a load that asks
 //! user space for another one.
 //!
-//! A flight is for a load or for a request ([`Kind`]). They share the table, since a circle may run
-//! through both.
-//!
 //! The leader holds a guard. Whichever way the guard goes away, the flight is taken out of the
 //! table, by identity and not by key, and its followers are told what came of it.
 
@@ -78,9 +75,12 @@ use core::{
 
 mod chain;
 mod graph;
+pub mod runs;
 mod snapshot;
 #[cfg(CONFIG_MODULE_DEDUP_KUNIT_TEST)]
 mod tests;
+#[cfg(CONFIG_MODULE_DEDUP_KUNIT_TEST)]
+mod tests_runs;
 
 use chain::{
     Buckets,
@@ -113,24 +113,11 @@ const LONG: Msecs = 10_000;
 /// A longer wait has no end; this is 24 days.
 const FOREVER: Msecs = Msecs::MAX / 2;
 
-/// What a flight is for, which decides how it is waited for, and how it is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// The load of a file. Waits are interruptible.
-    Load,
-    /// A request to user space. Waits are killable, and have an end: what user space needs for an
-    /// answer is not known here, and may be the caller.
-    Request,
-}
-
 /// What a flight is for.
 ///
 /// The methods are called with the table lock held: they must be short and must not sleep, and
 /// [`Key::same_call`] should look at whatever is cheap to compare first.
 pub trait Key: Send + Sync + 'static {
-    /// What the flight is for.
-    fn kind(&self) -> Kind;
-
     /// A hash of the file. Keys of the same file have the same hash.
     fn hash(&self) -> usize;
 
@@ -141,8 +128,17 @@ pub trait Key: Send + Sync + 'static {
 
     /// Whether `self` and `other` ask for exactly the same: one may use the result of the other.
     ///
-    /// This must be an equivalence relation, and must imply [`Key::same_file`].
+    /// This must be symmetric and transitive, and must imply [`Key::same_file`]. A call that cannot
+    /// be compared is not even the same as itself.
     fn same_call(&self, other: &Self) -> bool;
+
+    /// Whether the current task, which has followed a flight with this key, may have its result. If
+    /// not it has to ask again.
+    ///
+    /// Called without the table lock.
+    fn is_for_me(&self, _result: i32) -> bool {
+        true
+    }
 
     /// The name of a load or a request, for the log.
     type Label: Copy + Send;
@@ -153,11 +149,6 @@ pub trait Key: Send + Sync + 'static {
     /// held.
     fn stands_in(helper: TaskId) -> Option<TaskId>;
 
-    /// Whether a helper has ended, so that who asks now must not get what it did.
-    ///
-    /// Called with the table lock held.
-    fn is_over(helper: TaskId) -> bool;
-
     /// Tells people that `me` was not let wait for the first step of `chain`, since that would
     /// have been for itself.
     ///
@@ -167,12 +158,12 @@ pub trait Key: Send + Sync + 'static {
     where
         Self: Sized;
 
-    /// Tells people that a caller has waited 10 s for a flight, the first step of `chain`, and that
-    /// so many are `waiting` for it, at the most.
+    /// Tells people that the current task has waited 10 s for a flight, the first step of `chain`,
+    /// that `loader` leads it, and that so many are `waiting` for it, at the most.
     ///
     /// Called once for a flight, without the table lock. `chain` takes it; its steps are to be
     /// collected before they are printed.
-    fn delayed(waiting: u32, chain: impl Iterator<Item = Step<Self>>)
+    fn delayed(waiting: u32, loader: TaskId, chain: impl Iterator<Item = Step<Self>>)
     where
         Self: Sized;
 }
@@ -199,16 +190,6 @@ impl Outcome {
 
     fn from_raw(raw: i64) -> Self {
         i32::try_from(raw).map_or(Self::Retry, Self::Shared)
-    }
-}
-
-impl Kind {
-    /// Whether the current task has a signal that ends its wait.
-    fn is_interrupted(self) -> bool {
-        match self {
-            Self::Load => current!().signal_pending(),
-            Self::Request => current!().fatal_signal_pending(),
-        }
     }
 }
 
@@ -253,20 +234,17 @@ impl<K> Flight<K> {
     }
 }
 
-/// Sleeps until the flight has ended, as its kind allows, for `timeout` at the most, which has no
-/// end beyond [`FOREVER`].
+/// Sleeps interruptibly until the flight has ended, for `timeout` at the most, which has no end
+/// beyond [`FOREVER`].
 fn sleep<K: Key>(flight: &Awaited<Flight<K>>, timeout: Msecs) -> Result {
     let timeout = if timeout > FOREVER {
         Jiffies::MAX
     } else {
         msecs_to_jiffies(timeout)
     };
-    let ended = flight.completion();
-    match flight.key.kind() {
-        Kind::Load => ended.wait_for_completion_interruptible_timeout(timeout),
-        Kind::Request => ended.wait_for_completion_killable_timeout(timeout),
-    }
-    .map(drop)
+    (flight.completion())
+        .wait_for_completion_interruptible_timeout(timeout)
+        .map(drop)
 }
 
 /// A flight in its bucket, with what the table lock guards of it.
@@ -282,8 +260,8 @@ struct Node<K> {
     watched: bool,
     /// Whether people were told that it takes long.
     delayed: bool,
-    /// The load or the request, once it is under way.
-    work: Option<Target>,
+    /// The load, once it is under way.
+    work: Option<LoadId>,
 }
 
 /// What the table lock guards.
@@ -366,8 +344,8 @@ impl<K: Key> State<K> {
         Some(flight)
     }
 
-    /// Notes what the leader of a flight does for it.
-    fn set_work(&mut self, flight: &Flight<K>, work: Target) {
+    /// Notes which load a flight is for.
+    fn set_work(&mut self, flight: &Flight<K>, work: LoadId) {
         if let Some(node) = self.flight_mut(flight.id) {
             node.work = Some(work);
         }
@@ -381,24 +359,6 @@ impl<K: Key> State<K> {
             .remove(|node| node.flight.id == id)?;
         self.count = self.count.saturating_sub(1);
         Some(removed)
-    }
-
-    /// Closes the flight for `key` if all that is missing is that its leader ends it.
-    fn close_if_over(&mut self, key: &K) -> Option<()> {
-        let node = self
-            .flights
-            .get(key.hash())?
-            .find(|node| !node.closed && node.flight.key.same_call(key))?;
-        let id = node.flight.id;
-        let over = match self.graph.request_at(node.work?) {
-            Some(request) => K::is_over(request.helper?),
-            // The leader has woken up, and does not wait for it any more.
-            None => true,
-        };
-        if over {
-            self.flight_mut(id)?.closed = true;
-        }
-        Some(())
     }
 
     /// The flight that `flight` has to wait for, if there is one: the last for the same file that
@@ -443,10 +403,6 @@ pub struct Stats {
     pub led: u64,
     /// Loads that returned the result of somebody else's flight.
     pub joined: u64,
-    /// Requests that got under way.
-    pub requests_led: u64,
-    /// Requests that returned the result of somebody else's flight.
-    pub requests_joined: u64,
     /// The largest number of followers that one flight ever had at the same time.
     pub most_followers: u64,
     /// Followers, and callers in line, that a signal ended.
@@ -463,8 +419,6 @@ pub struct Stats {
 struct Counters {
     led: Atomic<u64>,
     joined: Atomic<u64>,
-    requests_led: Atomic<u64>,
-    requests_joined: Atomic<u64>,
     /// Written under the table lock.
     most_followers: Atomic<u64>,
     interrupted: Atomic<u64>,
@@ -478,27 +432,11 @@ impl Counters {
         Self {
             led: Atomic::new(0),
             joined: Atomic::new(0),
-            requests_led: Atomic::new(0),
-            requests_joined: Atomic::new(0),
             most_followers: Atomic::new(0),
             interrupted: Atomic::new(0),
             behind: Atomic::new(0),
             retried: Atomic::new(0),
             refused: Atomic::new(0),
-        }
-    }
-
-    fn led(&self, kind: Kind) {
-        match kind {
-            Kind::Load => self.led.add(1, Relaxed),
-            Kind::Request => self.requests_led.add(1, Relaxed),
-        }
-    }
-
-    fn joined(&self, kind: Kind) {
-        match kind {
-            Kind::Load => self.joined.add(1, Relaxed),
-            Kind::Request => self.requests_joined.add(1, Relaxed),
         }
     }
 }
@@ -508,14 +446,11 @@ impl Counters {
 /// # Examples
 ///
 /// ```
-/// use kernel::module_dedup::{Entry, Key, Kind, Step, Table, TaskId};
+/// use kernel::module_dedup::{Entry, Key, Step, Table, TaskId};
 ///
 /// struct Name(&'static str);
 ///
 /// impl Key for Name {
-///     fn kind(&self) -> Kind {
-///         Kind::Load
-///     }
 ///     fn hash(&self) -> usize {
 ///         self.0.len()
 ///     }
@@ -531,11 +466,8 @@ impl Counters {
 ///     fn stands_in(_: TaskId) -> Option<TaskId> {
 ///         None
 ///     }
-///     fn is_over(_: TaskId) -> bool {
-///         false
-///     }
 ///     fn refused(_: TaskId, _: impl Iterator<Item = Step<Self>>) {}
-///     fn delayed(_: u32, _: impl Iterator<Item = Step<Self>>) {}
+///     fn delayed(_: u32, _: TaskId, _: impl Iterator<Item = Step<Self>>) {}
 /// }
 ///
 /// let table = Table::new()?;
@@ -613,7 +545,6 @@ impl<K: Key> Table<K> {
             return Entry::Follower(joined.follower(self), key);
         }
         let in_line = state.has_file(&key);
-        let kind = key.kind();
         let inserted = state.insert(key, me, spare);
         drop(state);
 
@@ -626,12 +557,10 @@ impl<K: Key> Table<K> {
             ended: false,
         };
         if in_line {
-            if kind == Kind::Load {
-                self.counters.behind.add(1, Relaxed);
-            }
+            self.counters.behind.add(1, Relaxed);
             Entry::Behind(Behind { leader })
         } else {
-            self.counters.led(kind);
+            self.counters.led.add(1, Relaxed);
             Entry::Leader(leader)
         }
     }
@@ -654,8 +583,6 @@ impl<K: Key> Table<K> {
         Stats {
             led: self.counters.led.load(Relaxed),
             joined: self.counters.joined.load(Relaxed),
-            requests_led: self.counters.requests_led.load(Relaxed),
-            requests_joined: self.counters.requests_joined.load(Relaxed),
             most_followers: self.counters.most_followers.load(Relaxed),
             interrupted: self.counters.interrupted.load(Relaxed),
             behind: self.counters.behind.load(Relaxed),
@@ -665,9 +592,6 @@ impl<K: Key> Table<K> {
     }
 
     fn follow_locked(&self, state: &mut State<K>, key: &K) -> Option<Joined<K>> {
-        if key.kind() == Kind::Request {
-            state.close_if_over(key);
-        }
         let node = state
             .flights
             .get_mut(key.hash())?
@@ -758,14 +682,6 @@ impl<K: Key> Leader<'_, K> {
         self.table.followers(&self.flight)
     }
 
-    /// Tells who waits for the flight that it waits for this request.
-    ///
-    /// Does not sleep. Takes the table lock.
-    pub fn set_request(&self, request: &Request<'_, K>) {
-        let work = Target::Request(request.serial());
-        self.table.state.lock().set_work(&self.flight, work);
-    }
-
     /// Ends the flight. All followers get `result`.
     ///
     /// Returns how many these are. Does not sleep. Takes the table lock.
@@ -799,10 +715,8 @@ impl<K: Key> Drop for Leader<'_, K> {
 pub enum Ended {
     /// With the result of the flight.
     Result(i32),
-    /// The flight had no result to share: enter the table again.
+    /// The flight had no result for the follower: enter the table again.
     Retry,
-    /// The flight took too long: go without the table.
-    TooLong,
 }
 
 /// What a [`Follower`] is after its wait.
@@ -850,23 +764,13 @@ impl<K: Key> Follower<'_, K> {
         self.joined.followers
     }
 
-    /// Joins without a wait, and without a result.
-    ///
-    /// Does not sleep. Takes the table lock.
-    pub fn join_only(self) {
-        let Self { table, joined } = self;
-        table.leave(&joined.flight, joined.watches);
-        table.counters.joined(joined.flight.key.kind());
-    }
-
     /// Waits for the end of the flight.
     ///
-    /// The caller names itself as `me` if others may wait for it. Sleeps as [`Kind`] says, for as
-    /// long as its `patience` lasts.
-    pub fn wait(self, me: Option<TaskId>, patience: Option<Msecs>) -> Waited<K> {
+    /// The caller names itself as `me` if others may wait for it. Sleeps interruptibly.
+    pub fn wait(self, me: Option<TaskId>) -> Waited<K> {
         let Self { table, joined } = self;
         let begun = Instant::now();
-        let ended = table.wait_for_result(&joined, begun, me, patience);
+        let ended = table.wait_for_result(&joined, begun, me);
         Waited {
             flight: joined.flight,
             ended,
@@ -881,24 +785,21 @@ impl<K: Key> Table<K> {
         joined: &Joined<K>,
         begun: Instant<Monotonic>,
         me: Option<TaskId>,
-        patience: Option<Msecs>,
     ) -> Result<Ended> {
         let flight = &joined.flight;
-        let kind = flight.key.kind();
         let mut watches = joined.watches;
-        let waited = self.wait_for_end(flight, begun, me, patience, &mut watches);
+        let waited = self.wait_for_end(flight, begun, me, &mut watches);
         let left = waited.is_err() && self.leave(flight, watches);
 
         match flight.outcome() {
             // Nobody else has been told of a result that is there, so it wins over the signal.
-            Outcome::Shared(result) if !left => {
-                self.counters.joined(kind);
+            Outcome::Shared(result) if !left && flight.key.is_for_me(result) => {
+                self.counters.joined.add(1, Relaxed);
                 Ok(Ended::Result(result))
             }
             _ if left && waited == Err(EDEADLK) => Err(EDEADLK),
-            _ if left && waited == Err(ETIMEDOUT) => Ok(Ended::TooLong),
             // A task that is about to handle a signal must not take up the work.
-            _ if waited == Err(ERESTARTSYS) || kind.is_interrupted() => {
+            _ if waited == Err(ERESTARTSYS) || current!().signal_pending() => {
                 self.counters.interrupted.add(1, Relaxed);
                 Err(ERESTARTSYS)
             }
@@ -928,7 +829,7 @@ impl<'t, K: Key> Behind<'t, K> {
     pub fn wait(self, me: Option<TaskId>) -> Result<Leader<'t, K>> {
         let Self { leader } = self;
         while let Some(ahead) = leader.table.get_behind(&leader.flight) {
-            let waited = (leader.table).wait_for_end(&ahead, Instant::now(), me, None, &mut true);
+            let waited = (leader.table).wait_for_end(&ahead, Instant::now(), me, &mut true);
             if let Err(e) = waited {
                 if ahead.handed_over.load(Relaxed) > 0 {
                     Table::hand_over(&ahead);
@@ -939,7 +840,7 @@ impl<'t, K: Key> Behind<'t, K> {
                 return Err(e);
             }
         }
-        leader.table.counters.led(leader.flight.key.kind());
+        leader.table.counters.led.add(1, Relaxed);
         Ok(leader)
     }
 
@@ -966,7 +867,7 @@ impl<K: Key> Table<K> {
         self.state.lock().get_behind(flight)
     }
 
-    /// Waits until `flight` has ended, or fails as [`Follower::wait`] does, or with `ETIMEDOUT`.
+    /// Waits until `flight` has ended, or fails as [`Follower::wait`] does.
     ///
     /// Who `watches` tells people if that takes long. Others may be told to while they wait.
     fn wait_for_end(
@@ -974,10 +875,8 @@ impl<K: Key> Table<K> {
         flight: &Awaited<Flight<K>>,
         begun: Instant<Monotonic>,
         me: Option<TaskId>,
-        patience: Option<Msecs>,
         watches: &mut bool,
     ) -> Result {
-        let patience = patience.unwrap_or(Msecs::MAX);
         let mut task = None;
         let mut slept: Msecs = 0;
         let mut told = false;
@@ -989,11 +888,7 @@ impl<K: Key> Table<K> {
                     break Err(e);
                 }
             }
-            let until = if *watches && !told {
-                patience.min(LONG)
-            } else {
-                patience
-            };
+            let until = if *watches && !told { LONG } else { Msecs::MAX };
             let slice = until.saturating_sub(slept);
             let slice = slice.min(if me.is_some() { RECHECK } else { Msecs::MAX });
             let ended = sleep(flight, slice);
@@ -1007,9 +902,6 @@ impl<K: Key> Table<K> {
             }
             if *watches && slept >= LONG && !replace(&mut told, true) {
                 self.tell_delay(flight);
-            }
-            if slept >= patience {
-                break Err(ETIMEDOUT);
             }
         };
         if let Some(me) = me {
@@ -1029,10 +921,11 @@ impl<K: Key> Table<K> {
             return;
         };
         let waiting = node.followers.saturating_add(node.behind);
+        let loader = node.flight.leader;
         let told = replace(&mut node.delayed, true);
         drop(state);
         if !told {
-            K::delayed(waiting, self.chain(None, Target::Flight(id)));
+            K::delayed(waiting, loader, self.chain(None, Target::Flight(id)));
         }
     }
 }

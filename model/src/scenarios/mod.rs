@@ -8,6 +8,7 @@ mod circles;
 mod flights;
 mod line;
 mod requests;
+mod trouble;
 
 use crate::scene::Scene;
 
@@ -178,36 +179,60 @@ pub const SCENARIOS: &[Scenario] = &[
         run: circles::no_false_alarm,
     },
     Scenario {
-        name: "killable",
-        about: "only a signal that kills ends the wait for a request",
+        name: "ended-by-a-worker",
+        about: "a request is ended by another task than the one that made it",
         threads: 3,
         bound: None,
-        variants: 2,
-        run: requests::killable,
+        variants: 3,
+        run: requests::ended_by_a_worker,
+    },
+    Scenario {
+        name: "ended-twice",
+        about: "a request is ended by its requester and by the worker",
+        threads: 3,
+        bound: None,
+        variants: 1,
+        run: requests::ended_twice,
+    },
+    Scenario {
+        name: "failure-is-old",
+        about: "callers come after a run has begun that fails",
+        threads: 3,
+        bound: None,
+        variants: 1,
+        run: requests::failure_is_old,
+    },
+    Scenario {
+        name: "removal",
+        about: "something is removed between a run and a question",
+        threads: 3,
+        bound: None,
+        variants: 1,
+        run: requests::removal,
     },
     Scenario {
         name: "patience",
-        about: "it ends as the request does, or before",
-        threads: 3,
-        bound: None,
+        about: "a follower has waited long enough for a run",
+        threads: 4,
+        bound: Some(4),
         variants: 2,
         run: requests::patience,
     },
     Scenario {
-        name: "nowait",
-        about: "a request is joined without a wait",
+        name: "patience-fails",
+        about: "a follower starts a run that fails, beside one that hangs",
         threads: 3,
-        bound: None,
+        bound: Some(4),
         variants: 1,
-        run: requests::nowait,
+        run: requests::patience_fails,
     },
     Scenario {
-        name: "helper-exits",
-        about: "a call comes when the helper has exited",
-        threads: 3,
-        bound: None,
+        name: "killed",
+        about: "a follower of a request is killed at every point",
+        threads: 4,
+        bound: Some(4),
         variants: 1,
-        run: requests::helper_exits,
+        run: requests::killed,
     },
     Scenario {
         name: "no-memory",
@@ -215,7 +240,7 @@ pub const SCENARIOS: &[Scenario] = &[
         threads: 3,
         bound: None,
         variants: 3,
-        run: requests::no_memory,
+        run: trouble::no_memory,
     },
     Scenario {
         name: "no-memory-to-wait",
@@ -223,7 +248,7 @@ pub const SCENARIOS: &[Scenario] = &[
         threads: 2,
         bound: None,
         variants: 1,
-        run: requests::no_memory_to_wait,
+        run: trouble::no_memory_to_wait,
     },
     Scenario {
         name: "delayed",
@@ -231,7 +256,7 @@ pub const SCENARIOS: &[Scenario] = &[
         threads: 4,
         bound: Some(2),
         variants: 1,
-        run: requests::delayed,
+        run: trouble::delayed,
     },
     Scenario {
         name: "heir",
@@ -239,6 +264,6 @@ pub const SCENARIOS: &[Scenario] = &[
         threads: 4,
         bound: Some(4),
         variants: 2,
-        run: requests::heir,
+        run: trouble::heir,
     },
 ];

@@ -1,139 +1,257 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Requests, and what goes wrong beside the flights.
+//! Requests to user space, which may have several runs, and are ended by a worker.
+//!
+//! Each scenario keeps the answers that its runs gave, and checks that nobody got one that is older
+//! than the question.
 
-use super::flights::calls;
-use crate::scene::{self, load, request, End, Scene};
+use crate::scene::{Name, Scene};
 use kernel::{
     error::code::ERESTARTSYS,
-    module_dedup::{Ended, Entry},
+    module_dedup::runs::{End, Entry, Moment, Run, Waited},
     world::{self, Event},
 };
+use std::{cell::Cell, rc::Rc};
 
-/// Only a signal that kills ends the wait for a request.
-pub fn killable(scene: Scene, variant: usize) {
-    let event = [Event::Signal, Event::Kill][variant];
-    let leader = scene.leader(request(1));
-    let victim = world::spawn_exposed(1, move || {
-        let result = scene.call(request(1), End::Result);
-        assert!(result.is_ok() || (result == Err(ERESTARTSYS) && event == Event::Kill));
-    });
-    world::spawn(2, move || world::post(victim, event));
-    scene.lead(leader, End::Result).unwrap();
+/// As the kernel has it.
+const PATIENCE: u32 = 5_000;
+
+/// What user space has: whether the module is there, and how often helpers ran.
+#[derive(Clone, Default)]
+struct UserSpace {
+    /// The generation of what is there; each removal begins another one.
+    generation: Rc<Cell<u32>>,
+    runs: Rc<Cell<u32>>,
 }
 
-/// A patience that ends at any point, or by the clock.
-pub fn patience(scene: Scene, variant: usize) {
-    let leader = scene.leader(request(1));
-    let impatient = world::spawn_exposed(1, move || match scene.enter(request(1)) {
-        Entry::Follower(follower, _) => {
-            let ended = scene.follow(follower, None, Some(5_000)).ended;
-            assert!(variant == 0 || ended == Ok(Ended::TooLong));
+impl UserSpace {
+    /// A run of the helper: what it finds is the generation that it meets.
+    fn help(&self, run: &Run<'static, Name>) -> i32 {
+        run.begin();
+        self.runs.set(self.runs.get() + 1);
+        world::locked(|| ());
+        self.generation.get() as i32
+    }
+
+    fn remove(&self, scene: Scene) {
+        self.generation.set(self.generation.get() + 1);
+        scene.runs.removal();
+    }
+}
+
+/// What became of a caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    /// It has led a run.
+    Own,
+    Shared(i32),
+    Killed,
+}
+
+/// Asks, and if it has to lead does so with a run that ends as `end` says.
+fn ask(scene: Scene, user: &UserSpace, end: impl Fn(i32) -> End) -> Answer {
+    let moment: Moment = scene.runs.moment();
+    loop {
+        let follower = match scene.runs.enter(Name(1), moment) {
+            Entry::Leader(run) => {
+                let found = user.help(&run);
+                let _ = run.end(end(found));
+                return Answer::Own;
+            }
+            Entry::Alone => panic!("a caller is alone without need"),
+            Entry::Follower(follower) => follower,
+        };
+        let killed = world::was_posted(Event::Kill);
+        match follower.wait(PATIENCE) {
+            Ok(Waited::Answer(answer)) => return Answer::Shared(answer),
+            Ok(Waited::Again) => (),
+            Ok(Waited::Turn(run)) => {
+                assert!(!killed, "a task that is being killed starts a run");
+                let found = user.help(&run);
+                let _ = run.end(end(found));
+                return Answer::Own;
+            }
+            Err(e) => {
+                assert_eq!(e, ERESTARTSYS);
+                assert!(world::was_posted(Event::Kill), "killed by nothing");
+                return Answer::Killed;
+            }
         }
-        Entry::Leader(leader) if variant == 0 => drop(scene.lead(leader, End::Result)),
-        _ => panic!("the flight was gone before its end"),
-    });
-    if variant == 0 {
-        world::spawn(2, move || world::post(impatient, Event::Timer));
-    } else {
-        world::sleep(6_000);
     }
-    scene.lead(leader, End::Result).unwrap();
 }
 
-/// Beside one that waits there is one that does not.
-pub fn nowait(scene: Scene, _: usize) {
-    let leader = scene.leader(request(1));
-    calls(scene, 1, request(1));
-    world::spawn(2, move || match scene.enter(request(1)) {
-        Entry::Follower(follower, _) => scene.join_only(follower),
-        Entry::Leader(leader) => drop(scene.lead(leader, End::Private)),
-        _ => panic!("somebody is in the way"),
-    });
-    scene.lead(leader, End::Result).unwrap();
+fn success(_: i32) -> End {
+    End::Success
 }
 
-/// The helper exits, and later whoever has made the request wakes up; one waits, and one comes.
-pub fn helper_exits(scene: Scene, _: usize) {
-    scene::may_exit(2);
-    let leader = scene.leader(request(1));
-    let asks = scene.requesting(9, 2);
-    leader.set_request(&asks);
-    calls(scene, 3, request(1));
-    world::sleep_until_idle();
-    calls(scene, 4, request(1));
-    scene.begin(&leader);
-    scene::exits(2, &leader);
-    drop(asks);
-    scene.end(leader, End::Result).unwrap();
+/// A failure that names the generation that the helper has met.
+fn failure(found: i32) -> End {
+    End::Failure(1 + found)
 }
 
-/// One of three callers has no memory for a flight, or for a part of it.
-pub fn no_memory(scene: Scene, variant: usize) {
-    world::spawn(1, move || {
-        world::run_out_of_memory(variant);
-        scene.call(load(1, 1), End::Result).unwrap();
-    });
-    calls(scene, 2, load(1, 1));
-    scene.call(load(1, 1), End::Result).unwrap();
+/// Starts a run that some worker is to end.
+fn lead(scene: Scene) -> Run<'static, Name> {
+    match scene.runs.enter(Name(1), scene.runs.moment()) {
+        Entry::Leader(run) => run,
+        _ => panic!("somebody else leads"),
+    }
 }
 
-/// There is no memory for the part of a follower in the wait graph, which is none of its own.
-pub fn no_memory_to_wait(scene: Scene, _: usize) {
-    let loading = scene.loading(load(1, 1), 1, 11);
-    world::spawn(11, move || {
-        world::run_out_of_memory(0);
-        let result = scene.call_as(load(1, 1), End::Result, Some(world::task_id(11)));
-        assert!(result.is_err(), "a circle was not seen for lack of memory");
-        scene.loaded(loading);
-    });
-}
-
-/// Two wait for 12 s, and one in line behind them.
-pub fn delayed(scene: Scene, _: usize) {
-    let leader = scene.leader(load(1, 1));
-    calls(scene, 1, load(1, 1));
-    calls(scene, 2, load(1, 1));
-    calls(scene, 3, load(1, 2));
-    world::sleep(12_000);
-    scene.lead(leader, End::Result).unwrap();
-    world::end();
-    assert_eq!(
-        scene::delayed(),
-        [3],
-        "a delay is reported once, with all who wait"
-    );
-}
-
-/// Who watches how long it takes is interrupted, and another one, who waits already, takes over. Or
-/// one in line is woken for that, who is interrupted, too.
-pub fn heir(scene: Scene, variant: usize) {
-    let leader = scene.leader(load(1, 1));
-    let victim = |pid, key| {
-        let victim = world::spawn_exposed(pid, move || {
-            let _ = scene.call(key, End::Result);
+/// Two follow a request whose requester never runs again; a worker ends it.
+pub fn ended_by_a_worker(scene: Scene, variant: usize) {
+    let user = UserSpace::default();
+    let run = lead(scene);
+    user.help(&run);
+    for pid in [1, 2] {
+        let user = user.clone();
+        world::spawn(pid, move || {
+            let answer = ask(scene, &user, success);
+            assert!(matches!(answer, Answer::Own | Answer::Shared(0)));
         });
-        world::sleep_until_idle();
-        victim
-    };
-    let watches = victim(1, load(1, 1));
-    if variant == 0 {
-        calls(scene, 2, load(1, 1));
-        world::spawn(3, move || world::post(watches, Event::Signal));
-    } else {
-        let in_line = victim(2, load(1, 2));
-        calls(scene, 3, load(1, 1));
-        world::sleep_until_idle();
-        world::post(watches, Event::Signal);
-        world::sleep_until_idle();
-        world::post(in_line, Event::Signal);
     }
-    world::sleep(12_000);
-    scene.lead(leader, End::Result).unwrap();
+    let end = [End::Success, End::Failure(1), End::Private][variant];
+    let _ = run.end(end);
     world::end();
-    assert_eq!(
-        scene::delayed().len(),
-        1,
-        "a delay is reported when it is 10 s long, whoever has left"
-    );
+}
+
+/// The requester and the worker both say that the run has ended, and a follower waits.
+pub fn ended_twice(scene: Scene, _: usize) {
+    let user = UserSpace::default();
+    let run = Rc::new(lead(scene));
+    user.help(&run);
+    let follower = user.clone();
+    world::spawn(1, move || {
+        let answer = ask(scene, &follower, success);
+        assert!(matches!(answer, Answer::Own | Answer::Shared(0)));
+    });
+    let worker = run.clone();
+    world::spawn(2, move || {
+        let _ = worker.end(End::Success);
+    });
+    let _ = run.end(End::Success);
+    drop(run);
+    assert!(matches!(
+        ask(scene, &user, success),
+        Answer::Own | Answer::Shared(0)
+    ));
+    world::end();
+}
+
+/// A failure is for those who asked before the run: a caller that comes later has a run of its own,
+/// or shares that of another one.
+pub fn failure_is_old(scene: Scene, _: usize) {
+    let user = UserSpace::default();
+    let run = lead(scene);
+    user.help(&run);
+    for pid in [1, 2] {
+        let user = user.clone();
+        world::spawn(pid, move || {
+            user.generation.set(10);
+            let answer = ask(scene, &user, failure);
+            assert!(
+                matches!(answer, Answer::Own | Answer::Shared(11)),
+                "a failure is older than the question: {answer:?}"
+            );
+        });
+    }
+    let _ = run.end(End::Failure(1));
+    world::end();
+}
+
+/// Something is removed while a run is up; a caller that asks after that does not get its success.
+pub fn removal(scene: Scene, _: usize) {
+    let user = UserSpace::default();
+    let run = lead(scene);
+    user.help(&run);
+    let before = user.clone();
+    world::spawn(1, move || {
+        ask(scene, &before, success);
+    });
+    let after = user.clone();
+    world::spawn(2, move || {
+        after.remove(scene);
+        let runs = after.runs.get();
+        let answer = ask(scene, &after, success);
+        assert!(
+            answer == Answer::Own || after.runs.get() > runs,
+            "a success is older than a removal that the caller knew of"
+        );
+    });
+    let _ = run.end(End::Success);
+    world::end();
+}
+
+/// The patience of a follower ends at any point; the run that it starts, or the first one, answers.
+pub fn patience(scene: Scene, variant: usize) {
+    let user = UserSpace::default();
+    let run = lead(scene);
+    user.help(&run);
+    let impatient = {
+        let user = user.clone();
+        world::spawn_exposed(1, move || {
+            ask(scene, &user, success);
+        })
+    };
+    let patient = user.clone();
+    world::spawn(2, move || {
+        ask(scene, &patient, success);
+    });
+    if variant == 0 {
+        world::spawn(3, move || world::post(impatient, Event::Timer));
+    } else {
+        // All wait until their patience is at its end, and only one of them starts a run.
+        world::sleep(6_000);
+        assert_eq!(
+            user.runs.get(),
+            2,
+            "more than one follower has started a run"
+        );
+    }
+    let _ = run.end(End::Success);
+    world::end();
+}
+
+/// The first run of a flight takes for ever, and the second one fails: that is the answer.
+pub fn patience_fails(scene: Scene, _: usize) {
+    let user = UserSpace::default();
+    let run = lead(scene);
+    user.help(&run);
+    let impatient = user.clone();
+    world::spawn(1, move || {
+        let end = |_| {
+            world::sleep_until_idle();
+            End::Failure(1)
+        };
+        ask(scene, &impatient, end);
+    });
+    let patient = user.clone();
+    world::sleep(2_000);
+    world::spawn(2, move || {
+        let answer = ask(scene, &patient, success);
+        assert_eq!(answer, Answer::Shared(1), "a run that hangs is waited for");
+    });
+    world::sleep(4_000);
+    let _ = run.end(End::Success);
+    world::end();
+}
+
+/// A follower is killed at any point, another one is not.
+pub fn killed(scene: Scene, _: usize) {
+    let user = UserSpace::default();
+    let run = lead(scene);
+    user.help(&run);
+    let victim = {
+        let user = user.clone();
+        world::spawn_exposed(1, move || {
+            ask(scene, &user, success);
+        })
+    };
+    let other = user.clone();
+    world::spawn(2, move || {
+        let answer = ask(scene, &other, success);
+        assert_ne!(answer, Answer::Killed);
+    });
+    world::spawn(3, move || world::post(victim, Event::Kill));
+    let _ = run.end(End::Private);
+    world::end();
 }

@@ -216,7 +216,8 @@ pub mod atomic {
     /// Loom's atomics would let a load see an old value wherever nothing orders the two. Here that
     /// is found all the same, and at once: each value is in a cell of its own, and loom complains
     /// if a load comes after a store that is not ordered before it. That goes for an `i64`, in
-    /// which a flight keeps its outcome. A `u64` only counts, and nothing depends on it.
+    /// which a flight keeps its outcome. A `u64` counts, or tells the time, and may be read at any
+    /// moment.
     pub struct Atomic<T: Value> {
         first: T,
         latest: RefCell<Option<T::Cell>>,
@@ -282,8 +283,13 @@ pub mod atomic {
         }
 
         pub fn add(&self, value: T, _: Relaxed) {
-            let sum = self.load(Relaxed).plus(value);
-            self.store(sum, Relaxed);
+            self.fetch_add(value, Relaxed);
+        }
+
+        pub fn fetch_add(&self, value: T, _: Relaxed) -> T {
+            let before = self.load(Relaxed);
+            self.store(before.plus(value), Relaxed);
+            before
         }
     }
 }

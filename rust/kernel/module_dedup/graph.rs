@@ -3,9 +3,12 @@
 //! The wait graph: who waits for whom, so that no wait goes round in a circle.
 //!
 //! Its edges name what is waited for, and not tasks: a follower waits for a *flight*, the loader of
-//! a module for the *load* of another one, whoever asked user space for a module for that
-//! *request*, and a request for its *helper*. Each has a number that is never used again. What has
-//! ended is not found any more, so an edge that nobody has cleared yet leads nowhere.
+//! a module for the *load* of another one or for its own *request* to user space, and a request for
+//! its *helper*. Each has a number that is never used again. What has ended is not found any more,
+//! so an edge that nobody has cleared yet leads nowhere.
+//!
+//! Requests are in the graph only if the task that makes them is: it loads a module, or a helper
+//! waits for it. Such a task makes each request itself, and never waits for that of another task.
 //!
 //! A task that waits was asked to do something by whom it may keep waiting: a thread by the
 //! followers of its flight, a helper by its request. Hence everybody waits for at most one thing,
@@ -14,8 +17,7 @@
 use super::{
     chain::{
         self,
-        Buckets,
-        Chain, //
+        Buckets, //
     },
     FlightRef,
     Key,
@@ -31,8 +33,8 @@ use crate::{
     sync::atomic::Relaxed, //
 };
 use core::{
-    cell::Cell,
-    iter, //
+    iter,
+    mem::replace, //
 };
 
 /// How far a walk goes: five steps for each module that is loaded on behalf of another one, of
@@ -71,8 +73,8 @@ pub struct LoadId {
 pub(super) enum Target {
     Flight(FlightId),
     Load(LoadId),
-    /// A request, by its number.
-    Request(usize),
+    /// The request that this task makes.
+    Request(LoadId),
 }
 
 /// A task that is in the graph because others may wait for it: one that loads, or one that was
@@ -81,30 +83,23 @@ pub(super) struct TaskNode<L> {
     id: LoadId,
     label: Option<L>,
     waits_for: Option<Target>,
+    /// What the task requests, and the helper that was started for that.
+    request: Option<(L, Option<TaskId>)>,
     /// Whether a wait of this task was refused.
     refused: bool,
-}
-
-/// A request, for as long as whoever made it waits.
-pub(super) struct RequestNode<L> {
-    serial: usize,
-    label: L,
-    pub(super) helper: Option<TaskId>,
-    /// Whether a wait was refused because it would have been for this request, among others.
-    refused: Cell<bool>,
+    /// Whether people were told that a wait for this load takes long.
+    delayed: bool,
 }
 
 /// What the table lock guards of the wait graph.
 pub(super) struct Graph<L> {
     tasks: Buckets<TaskNode<L>>,
-    requests: Chain<RequestNode<L>>,
 }
 
 impl<L> Graph<L> {
     pub(super) fn new() -> Result<Self> {
         Ok(Self {
             tasks: Buckets::new()?,
-            requests: Chain::new(),
         })
     }
 
@@ -122,18 +117,6 @@ impl<L> Graph<L> {
 
     fn load(&self, id: LoadId) -> Option<&TaskNode<L>> {
         self.task(id.task).filter(|node| node.id == id)
-    }
-
-    fn request(&self, serial: usize) -> Option<&RequestNode<L>> {
-        self.requests.find(|node| node.serial == serial)
-    }
-
-    /// What is waited for, if that is a request.
-    pub(super) fn request_at(&self, target: Target) -> Option<&RequestNode<L>> {
-        match target {
-            Target::Request(serial) => self.request(serial),
-            _ => None,
-        }
     }
 }
 
@@ -162,7 +145,7 @@ impl<K: Key> State<K> {
                 Hop {
                     doer: None,
                     next: if first.flight.id == id {
-                        first.work
+                        first.work.map(Target::Load)
                     } else {
                         // All in line wait for the one that is under way, if not directly.
                         Some(Target::Flight(first.flight.id))
@@ -173,8 +156,9 @@ impl<K: Key> State<K> {
                 doer: Some(id.task),
                 next: self.graph.load(id)?.waits_for,
             },
-            Target::Request(serial) => {
-                let helper = self.graph.request(serial)?.helper?;
+            Target::Request(id) => {
+                let (_, helper) = self.graph.load(id)?.request.as_ref()?;
+                let helper = (*helper)?;
                 let doer = K::stands_in(helper)?;
                 Hop {
                     doer: Some(doer),
@@ -190,33 +174,16 @@ impl<K: Key> State<K> {
         if first.flight.id != id {
             return Some(Target::Flight(first.flight.id));
         }
-        match first.work? {
-            Target::Load(load) => self.graph.load(load)?.waits_for,
-            work => Some(work),
-        }
+        self.graph.load(first.work?)?.waits_for
     }
 
     /// Whether `me`, if it waited for `target`, would wait for itself.
     fn closes_circle(&self, me: TaskId, target: Target) -> bool {
-        let closed = self.walk(me, target, |_| ());
-        if closed {
-            self.walk(me, target, |past| {
-                if let Some(request) = self.graph.request_at(past) {
-                    request.refused.set(true);
-                }
-            });
-        }
-        closed
-    }
-
-    /// Goes from `target` on, past each step, and says whether it came to `me`.
-    fn walk(&self, me: TaskId, target: Target, mut past: impl FnMut(Target)) -> bool {
         let mut next = Some(target);
         for _ in 0..MAX_STEPS {
             let Some(target) = next else {
                 return false;
             };
-            past(target);
             let hop = self.hop(target);
             if hop.doer == Some(me) {
                 return true;
@@ -235,12 +202,12 @@ impl<K: Key> State<K> {
         Some(match target {
             Target::Flight(id) => Step::Flight(self.flight(id)?.flight.clone()),
             Target::Load(id) => Step::Load(id.task, self.graph.load(id)?.label),
-            Target::Request(serial) => {
-                let node = self.graph.request(serial)?;
-                let doer = node.helper.and_then(stands_in);
+            Target::Request(id) => {
+                let (label, helper) = self.graph.load(id)?.request?;
+                let doer = helper.and_then(stands_in);
                 Step::Request {
-                    label: node.label,
-                    helper: node.helper,
+                    label,
+                    helper,
                     load: doer.and_then(|doer| self.graph.task(doer)?.label),
                 }
             }
@@ -290,12 +257,14 @@ impl<K: Key> Table<K> {
                     id,
                     label: None,
                     waits_for: None,
+                    request: None,
                     refused: false,
+                    delayed: false,
                 },
             );
         }
         if let Some(leader) = leader {
-            state.set_work(leader.flight(), Target::Load(id));
+            state.set_work(leader.flight(), id);
         }
         Ok(Task { table: self, id })
     }
@@ -315,47 +284,38 @@ impl<K: Key> Table<K> {
         self.state.lock().graph.task(task).is_some()
     }
 
-    /// Puts a request into the wait graph, for which `me` is going to wait.
+    /// Notes that `me` requests something of user space, and is going to wait for the helper.
     ///
-    /// A `me` that was not in the graph, and on which nobody `depends`, stays out of it.
+    /// A `me` that was not in the graph, and on which nobody `depends`, stays out of it, and its
+    /// request with it. So does one for which there is no memory.
     ///
-    /// May sleep, takes the table lock. Fails with `ENOMEM`.
-    pub fn request(&self, me: TaskId, depends: bool, label: K::Label) -> Result<Request<'_, K>> {
-        let spare = chain::spare()?;
+    /// May sleep, takes the table lock.
+    pub fn request(&self, me: TaskId, depends: bool, label: K::Label) -> Option<Request<'_, K>> {
         let task = if depends { self.take_part(me) } else { None };
 
         let mut state = self.state.lock();
-        let serial = state.serial();
-        state.graph.requests.push(
-            spare,
-            RequestNode {
-                serial,
-                label,
-                helper: None,
-                refused: Cell::new(false),
-            },
-        );
-        if let Some(node) = state.graph.task_mut(me) {
-            node.waits_for = Some(Target::Request(serial));
-        }
+        let node = state.graph.task_mut(me)?;
+        node.request = Some((label, None));
+        node.waits_for = Some(Target::Request(node.id));
+        let id = node.id;
         drop(state);
 
-        Ok(Request {
+        Some(Request {
             table: self,
-            me,
-            serial,
+            id,
             _task: task,
         })
     }
 
-    /// Tells the graph who the helper of a request is. Does nothing if the request is over.
+    /// Tells the graph which helper was started for the request of a task. Does nothing if the
+    /// request is over.
     ///
     /// Does not sleep. Takes the table lock.
-    pub fn set_helper(&self, request: usize, helper: TaskId) {
+    pub fn set_helper(&self, of: LoadId, helper: TaskId) {
         let mut state = self.state.lock();
-        let node = state.graph.requests.find_mut(|it| it.serial == request);
-        if let Some(node) = node {
-            node.helper = Some(helper);
+        let node = state.graph.task_mut(of.task).filter(|node| node.id == of);
+        if let Some((_, slot)) = node.and_then(|node| node.request.as_mut()) {
+            *slot = Some(helper);
         }
     }
 
@@ -368,6 +328,20 @@ impl<K: Key> Table<K> {
     /// May sleep, to print. Takes the table lock.
     pub fn wait_for_load(&self, me: TaskId, id: LoadId) -> Result {
         self.wait_for(me, Target::Load(id))
+    }
+
+    /// Tells people that the current task has waited 10 s for a load, by the name of its module,
+    /// unless that was done.
+    ///
+    /// May sleep, to print. Takes the table lock.
+    pub fn tell_delay_of_load(&self, id: LoadId) {
+        let mut state = self.state.lock();
+        let node = state.graph.task_mut(id.task).filter(|node| node.id == id);
+        let told = node.is_none_or(|node| replace(&mut node.delayed, true));
+        drop(state);
+        if !told {
+            K::delayed(1, id.task, self.chain(None, Target::Load(id)));
+        }
     }
 
     /// Notes that `me` waits no more.
@@ -465,36 +439,23 @@ impl<K: Key> Drop for Task<'_, K> {
 #[must_use = "the request is in the wait graph until this is dropped"]
 pub struct Request<'t, K: Key> {
     table: &'t Table<K>,
-    me: TaskId,
-    serial: usize,
+    id: LoadId,
     _task: Option<Task<'t, K>>,
 }
 
 impl<K: Key> Request<'_, K> {
-    /// The number for [`Table::set_helper`].
-    pub fn serial(&self) -> usize {
-        self.serial
-    }
-
-    /// Whether a wait was refused on behalf of this request, so that its answer is nobody else's.
-    ///
-    /// Takes the table lock.
-    pub fn was_refused(&self) -> bool {
-        let state = self.table.state.lock();
-        let node = state.graph.request(self.serial);
-        node.is_some_and(|node| node.refused.get())
+    /// Names the request, for [`Table::set_helper`].
+    pub fn id(&self) -> LoadId {
+        self.id
     }
 }
 
 impl<K: Key> Drop for Request<'_, K> {
     fn drop(&mut self) {
         let mut state = self.table.state.lock();
-        let serial = self.serial;
-        let removed = state.graph.requests.remove(|node| node.serial == serial);
-        if let Some(node) = state.graph.task_mut(self.me) {
+        if let Some(node) = state.graph.task_mut(self.id.task) {
+            node.request = None;
             node.waits_for = None;
         }
-        drop(state);
-        drop(removed);
     }
 }

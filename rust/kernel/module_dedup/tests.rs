@@ -13,7 +13,6 @@ use super::{
     Entry,
     Follower,
     Key,
-    Kind,
     Leader,
     Request,
     Seen,
@@ -48,18 +47,7 @@ struct TestKey {
     call: u32,
 }
 
-/// The first of the files that are requests.
-const REQUEST: u32 = 100;
-
 impl Key for TestKey {
-    fn kind(&self) -> Kind {
-        if self.file < REQUEST {
-            Kind::Load
-        } else {
-            Kind::Request
-        }
-    }
-
     fn hash(&self) -> usize {
         self.bucket
     }
@@ -83,11 +71,12 @@ impl Key for TestKey {
         CIRCLE.store(chain.count() as u32, Relaxed);
     }
 
-    fn is_over(helper: TaskId) -> bool {
-        helper == OVER
+    /// One result is for nobody but the leader.
+    fn is_for_me(&self, result: i32) -> bool {
+        result != OWN_RESULT
     }
 
-    fn delayed(_: u32, _: impl Iterator<Item = Step<Self>>) {}
+    fn delayed(_: u32, _: TaskId, _: impl Iterator<Item = Step<Self>>) {}
 }
 
 /// Whoever calls, where that does not matter.
@@ -96,8 +85,8 @@ const ANYBODY: TaskId = task(1);
 /// A helper that goes on.
 const BUSY: TaskId = task(99);
 
-/// A helper that has ended.
-const OVER: TaskId = task(98);
+/// A result that no follower may have.
+const OWN_RESULT: i32 = -13;
 
 /// How many steps the last circle had that was refused.
 static CIRCLE: Atomic<u32> = Atomic::new(0);
@@ -119,8 +108,8 @@ fn loading(
 
 /// A request of a task, with its helper.
 fn requesting(table: &Table<TestKey>, by: TaskId, helper: TaskId) -> Result<Request<'_, TestKey>> {
-    let request = table.request(by, true, 0)?;
-    table.set_helper(request.serial(), helper);
+    let request = table.request(by, true, 0).ok_or(ENOMEM)?;
+    table.set_helper(request.id(), helper);
     Ok(request)
 }
 
@@ -154,10 +143,9 @@ fn behind(table: &Table<TestKey>, key: TestKey) -> Result<Behind<'_, TestKey>> {
 }
 
 fn result_of(follower: Follower<'_, TestKey>) -> Result<i32> {
-    match follower.wait(None, None).ended? {
+    match follower.wait(None).ended? {
         Ended::Result(result) => Ok(result),
         Ended::Retry => Err(EAGAIN),
-        Ended::TooLong => Err(ETIMEDOUT),
     }
 }
 
@@ -246,10 +234,9 @@ impl Shared {
                 Entry::Alone => return Err(ENOMEM),
                 Entry::Leader(leader) => return Ok(self.load(leader, file, result)),
                 Entry::Behind(behind) => return Ok(self.load(behind.wait(None)?, file, result)),
-                Entry::Follower(follower, again) => match follower.wait(None, None).ended? {
+                Entry::Follower(follower, again) => match follower.wait(None).ended? {
                     Ended::Result(result) => return Ok(result),
                     Ended::Retry => key = again,
-                    Ended::TooLong => return Err(ETIMEDOUT),
                 },
             }
         }
@@ -325,6 +312,19 @@ mod suite {
     #[test]
     fn followers_of_a_leader_that_fails() -> Result {
         shared_result(-5)
+    }
+
+    /// A result that is not for a follower makes it ask again.
+    #[test]
+    fn result_that_is_not_for_me() -> Result {
+        let table = Table::new()?;
+        let flight = leader(&table, key(1, 1))?;
+        let other = follower(&table, key(1, 1))?;
+        flight.finish(OWN_RESULT);
+        assert_eq!(result_of(other), Err(EAGAIN));
+        let stats = table.stats();
+        assert_eq!((stats.joined, stats.retried), (0, 1));
+        Ok(())
     }
 
     #[test]
@@ -431,7 +431,7 @@ mod suite {
             assert!(second.wait(None).is_err());
         }
         // Its follower asks again, and is now the last in line.
-        assert_eq!(of_second.wait(None, None).ended, Ok(Ended::Retry));
+        assert_eq!(of_second.wait(None).ended, Ok(Ended::Retry));
         let fourth = behind(&table, key(1, 2))?;
 
         first.finish(0);
@@ -556,7 +556,7 @@ mod suite {
         let _request = requesting(&table, task(1), task(2))?;
 
         let helper = follower(&table, key(1, 1))?;
-        assert_eq!(helper.wait(Some(task(2)), None).ended, Err(EDEADLK));
+        assert_eq!(helper.wait(Some(task(2))).ended, Err(EDEADLK));
         assert_eq!(CIRCLE.load(Relaxed), 3);
         assert_eq!(flight.followers(), 0);
 
@@ -598,7 +598,7 @@ mod suite {
         let _asks = requesting(&table, task(3), task(4))?;
 
         let helper = follower(&table, key(1, 1))?;
-        assert_eq!(helper.wait(Some(task(4)), None).ended, Err(EDEADLK));
+        assert_eq!(helper.wait(Some(task(4))).ended, Err(EDEADLK));
         assert_eq!(CIRCLE.load(Relaxed), 5);
         Ok(())
     }
@@ -616,7 +616,7 @@ mod suite {
         let _in_line = behind(&table, key(2, 2))?;
 
         let helper = follower(&table, key(2, 2))?;
-        assert_eq!(helper.wait(Some(task(3)), None).ended, Err(EDEADLK));
+        assert_eq!(helper.wait(Some(task(3))).ended, Err(EDEADLK));
         table.waited(task(4));
         assert_eq!(table.stats().refused, 1);
         Ok(())
@@ -631,7 +631,7 @@ mod suite {
         table.wait_for_load(BUSY, load.id())?;
 
         // It is not the helper; not even if it has the number of one that is dead.
-        table.set_helper(asks.serial(), task(2));
+        table.set_helper(asks.id(), task(2));
         let reborn = TaskId { pid: 2, started: 2 };
         table.wait_for_load(task(3), load.id())?;
         table.wait_for_load(reborn, load.id())?;
@@ -639,17 +639,16 @@ mod suite {
         // The request is over, and so is the next one, before the helper is known.
         drop(asks);
         table.wait_for_load(task(2), load.id())?;
-        let asks = table.request(task(1), true, 0)?;
-        let over = asks.serial();
+        let asks = table.request(task(1), true, 0).ok_or(ENOMEM)?;
+        let over = asks.id();
         table.wait_for_load(task(2), load.id())?;
         drop(asks);
-        let _asks = requesting(&table, task(1), BUSY)?;
         table.set_helper(over, task(2));
         table.wait_for_load(task(2), load.id())?;
 
         let waits = follower(&table, key(1, 1))?;
         flight.finish(5);
-        assert_eq!(waits.wait(Some(task(2)), None).ended, Ok(Ended::Result(5)));
+        assert_eq!(waits.wait(Some(task(2))).ended, Ok(Ended::Result(5)));
         assert_eq!(table.stats().refused, 0);
         Ok(())
     }
@@ -669,6 +668,20 @@ mod suite {
         assert_eq!(table.wait_for_load(task(3), again.id()), Ok(()));
         let _asks = requesting(&table, task(3), task(1))?;
         assert_eq!(table.stats().refused, 0);
+        Ok(())
+    }
+
+    /// A task outside of the graph makes a request, and stays outside.
+    #[test]
+    fn request_of_an_outsider() -> Result {
+        let table = Table::<TestKey>::new()?;
+        assert!(table.request(task(1), false, 0).is_none());
+        assert!(!table.knows(task(1)));
+
+        let inside = table.request(task(1), true, 0);
+        assert!(inside.is_some() && table.knows(task(1)));
+        drop(inside);
+        assert!(!table.knows(task(1)));
         Ok(())
     }
 
@@ -722,7 +735,7 @@ mod suite {
         let asks = requesting(&shared.table, task(1), BUSY)?;
         let this = shared.clone();
         workqueue::system_unbound().try_spawn(GFP_KERNEL, move || {
-            let waited = follower(&this.table, key(1, 1)).map(|it| it.wait(Some(task(2)), None));
+            let waited = follower(&this.table, key(1, 1)).map(|it| it.wait(Some(task(2))));
             if waited.is_ok_and(|waited| waited.ended == Err(EDEADLK)) {
                 this.good.add(1, Relaxed);
             }
@@ -731,115 +744,9 @@ mod suite {
         wait_until(|| flight.followers() == 1)?;
         assert_eq!(shared.over.load(Relaxed), 0);
 
-        shared.table.set_helper(asks.serial(), task(2));
+        shared.table.set_helper(asks.id(), task(2));
         shared.wait_over(1)?;
         assert_eq!(shared.good.load(Relaxed), 1);
-        Ok(())
-    }
-
-    #[test]
-    fn requests_are_counted_apart() -> Result {
-        let table = Table::new()?;
-        let load = leader(&table, key(1, 1))?;
-        let request = leader(&table, key(REQUEST, 1))?;
-        let served = follower(&table, key(REQUEST, 1))?;
-        assert_eq!(request.finish(256), 1);
-        assert_eq!(result_of(served)?, 256);
-        drop(load);
-        let stats = table.stats();
-        assert_eq!((stats.led, stats.joined), (1, 0));
-        assert_eq!((stats.requests_led, stats.requests_joined), (1, 1));
-        Ok(())
-    }
-
-    /// Only a fatal signal ends the wait for a request.
-    #[test]
-    fn requests_are_not_interrupted() -> Result {
-        let shared = Shared::new()?;
-        let flight = leader(&shared.table, key(REQUEST, 1))?;
-        let this = shared.clone();
-        workqueue::system_unbound().try_spawn(GFP_KERNEL, move || {
-            let _signal = PendingSignal::new();
-            if this.call(key(REQUEST, 1), 77) == Ok(5) {
-                this.good.add(1, Relaxed);
-            }
-            this.over.add(1, Relaxed);
-        })?;
-        wait_until(|| flight.followers() == 1)?;
-        flight.finish(5);
-        shared.wait_over(1)?;
-        assert_eq!(shared.good.load(Relaxed), 1);
-        assert_eq!(shared.table.stats().interrupted, 0);
-        Ok(())
-    }
-
-    #[test]
-    fn join_without_a_wait() -> Result {
-        let table = Table::new()?;
-        let flight = leader(&table, key(REQUEST, 1))?;
-        follower(&table, key(REQUEST, 1))?.join_only();
-        assert_eq!(flight.followers(), 0);
-        assert_eq!(flight.give_up(), 0);
-        assert_eq!(table.stats().requests_joined, 1);
-        Ok(())
-    }
-
-    /// The helper of a request makes the same request.
-    #[test]
-    fn circle_of_one_request() -> Result {
-        let table = Table::new()?;
-        let flight = leader(&table, key(REQUEST, 1))?;
-        let request = requesting(&table, task(1), task(2))?;
-        flight.set_request(&request);
-        let helper = follower(&table, key(REQUEST, 1))?;
-        assert_eq!(helper.wait(Some(task(2)), None).ended, Err(EDEADLK));
-        assert_eq!(table.stats().refused, 1);
-        // What it answers says nothing of what others would be answered.
-        assert!(request.was_refused());
-
-        // When the request is over so is the circle, and its answer is nobody else's.
-        drop(request);
-        let helper = behind(&table, key(REQUEST, 1))?;
-        flight.finish(0);
-        helper.wait(Some(task(2)))?.finish(0);
-        Ok(())
-    }
-
-    /// A load waits for a request of somebody else, whose helper asks for the load.
-    #[test]
-    fn circle_of_a_load_and_a_request() -> Result {
-        let shared = Shared::new()?;
-        let (_flight, _load) = loading(&shared.table, key(1, 1), task(1))?;
-        let asked = leader(&shared.table, key(REQUEST, 1))?;
-        let request = requesting(&shared.table, task(3), task(2))?;
-        asked.set_request(&request);
-
-        let this = shared.clone();
-        workqueue::system_unbound().try_spawn(GFP_KERNEL, move || {
-            let waited =
-                follower(&this.table, key(REQUEST, 1)).map(|it| it.wait(Some(task(1)), None));
-            if waited.is_ok_and(|waited| waited.ended == Ok(Ended::Result(0))) {
-                this.good.add(1, Relaxed);
-            }
-            this.over.add(1, Relaxed);
-        })?;
-        wait_until(|| asked.followers() == 1)?;
-        // It takes part in the graph already, and has noted what it waits for before it sleeps.
-        let waits = || {
-            shared
-                .table
-                .snapshot()
-                .map(|it| it.flights.iter().any(waits_for_flight))
-        };
-        wait_until(|| waits() == Ok(true))?;
-
-        let helper = follower(&shared.table, key(1, 1))?;
-        assert_eq!(helper.wait(Some(task(2)), None).ended, Err(EDEADLK));
-        asked.finish(0);
-        shared.wait_over(1)?;
-        assert_eq!(shared.good.load(Relaxed), 1);
-        // Whoever waited does so no more, though the task is still there.
-        assert_eq!(waits(), Ok(false));
         Ok(())
     }
 
@@ -854,26 +761,20 @@ mod suite {
         let (_first, load) = loading(&table, key(1, 1), task(1))?;
         let _second = behind(&table, key(1, 2))?;
         let _follower = follower(&table, key(1, 2))?;
-        let asked = leader(&table, key(REQUEST, 1))?;
         let request = requesting(&table, task(1), task(2))?;
-        asked.set_request(&request);
 
         let seen = table.snapshot()?;
-        let [first, second, asked] = &*seen.flights else {
+        let [first, second] = &*seen.flights else {
             return Err(EINVAL);
         };
         assert_eq!(seen.more, 0);
-        assert_eq!(
-            (first.followers, second.followers, asked.followers),
-            (0, 1, 0)
-        );
+        assert_eq!((first.followers, second.followers), (0, 1));
         assert_eq!(first.flight.leader(), ANYBODY);
         // The first loads, and has asked somebody else; the second is in line.
         assert!(
             matches!(first.waits_for, Some(Step::Request { helper: Some(h), .. }) if h == task(2))
         );
         assert!(waits_for_flight(second));
-        assert!(matches!(asked.waits_for, Some(Step::Request { .. })));
 
         drop(request);
         assert!(table
@@ -904,67 +805,6 @@ mod suite {
         }
         let seen = table.snapshot()?;
         assert_eq!((seen.flights.len(), seen.more), (128, 72));
-        Ok(())
-    }
-
-    /// Only those requests are refused that are part of the circle.
-    #[test]
-    fn request_beside_a_circle() -> Result {
-        let table = Table::new()?;
-        let (_flight, _load) = loading(&table, key(1, 1), task(1))?;
-        let inside = requesting(&table, task(1), task(2))?;
-        let outside = requesting(&table, task(3), task(4))?;
-        let helper = follower(&table, key(1, 1))?;
-        assert_eq!(helper.wait(Some(task(2)), None).ended, Err(EDEADLK));
-        assert!(inside.was_refused());
-        assert!(!outside.was_refused());
-        Ok(())
-    }
-
-    /// Once the helper has ended, whoever comes gets an answer of its own, after the others.
-    #[test]
-    fn request_whose_helper_has_ended() -> Result {
-        let table = Table::new()?;
-        let first = leader(&table, key(REQUEST, 1))?;
-        let request = requesting(&table, task(1), task(2))?;
-        first.set_request(&request);
-        let served = follower(&table, key(REQUEST, 1))?;
-        table.set_helper(request.serial(), OVER);
-        let late = behind(&table, key(REQUEST, 1))?;
-        let with_late = follower(&table, key(REQUEST, 1))?;
-        first.finish(1);
-        assert_eq!(result_of(served)?, 1);
-        late.wait(None)?.finish(2);
-        assert_eq!(result_of(with_late)?, 2);
-        assert_eq!(table.stats().behind, 0);
-        Ok(())
-    }
-
-    /// The same, when its leader knows of that already.
-    #[test]
-    fn request_that_is_not_waited_for_any_more() -> Result {
-        let table = Table::new()?;
-        let first = leader(&table, key(REQUEST, 1))?;
-        let request = requesting(&table, task(1), task(2))?;
-        first.set_request(&request);
-        drop(request);
-        let late = behind(&table, key(REQUEST, 1))?;
-        first.finish(1);
-        late.wait(None)?.finish(2);
-        Ok(())
-    }
-
-    #[test]
-    fn patience_has_an_end() -> Result {
-        let table = Table::new()?;
-        let flight = leader(&table, key(REQUEST, 1))?;
-        let waited = follower(&table, key(REQUEST, 1))?.wait(None, Some(20));
-        assert_eq!(waited.ended, Ok(Ended::TooLong));
-        assert_eq!(flight.followers(), 0);
-        // A result that is there wins.
-        let late = follower(&table, key(REQUEST, 1))?;
-        flight.finish(4);
-        assert_eq!(late.wait(None, Some(0)).ended, Ok(Ended::Result(4)));
         Ok(())
     }
 }
