@@ -8,9 +8,11 @@
  * errno that it got before.
  */
 
+#include "dedup_disk.h"
 #include "dedup_harness.h"
 
 #define COPY "/tmp/test_dedup_copy.ko"
+#define B_KO MODULES_DIR "test_dedup_b.ko"
 #define OTHERS 7
 
 FIXTURE(key) {
@@ -31,7 +33,9 @@ FIXTURE_TEARDOWN(key)
 	gates_open(~0);
 	set_dedup("on");
 	unload("test_dedup");
+	unload("test_dedup_b");
 	unlink(COPY);
+	disk_umount();
 }
 
 /* A leader at its gate, and seven callers with other arguments. */
@@ -128,6 +132,47 @@ TEST_F(key, file_rewritten_in_place)
 	EXPECT_COUNT(1, stats_since(self->before).behind);
 	SAW("the file is rewritten while it is loaded, one more calls", "%s",
 	    errno_name(callers[1].err));
+}
+
+/*
+ * The same, on a filesystem whose times are whole seconds, so that nothing of
+ * the file shows that it has changed.
+ */
+TEST_F(key, file_rewritten_within_a_second)
+{
+	struct alike files = read_alike(TEST_KO, B_KO);
+	struct stat first, second;
+
+	if (minix_format() || disk_mount("minix", 0))
+		SKIP(return, "there is no " DISK ", or the kernel has no minix");
+	for (;;) {
+		ASSERT_EQ(0, write_file(DISK_KO, files.first, files.len));
+		ASSERT_EQ(0, stat(DISK_KO, &first));
+		caller_add(&callers[0], DISK_KO, "gate=0", 0);
+		gates_wait_entered(1);
+		ASSERT_EQ(0, write_file(DISK_KO, files.second, files.len));
+		ASSERT_EQ(0, stat(DISK_KO, &second));
+		if (same_stat(&first, &second))
+			break;
+		/* A second was over in between. */
+		gates_open(1);
+		callers_wait(callers, 1);
+		ASSERT_EQ(0, unload("test_dedup"));
+		gates_reset();
+		callers_init();
+	}
+	free_alike(&files);
+
+	caller_add(&callers[1], DISK_KO, "gate=0", 0);
+	gates_open(1);
+	callers_wait(callers, 2);
+	EXPECT_EQ(2, callers_with(callers, 2, 0));
+	EXPECT_TRUE(module_live("test_dedup"));
+	EXPECT_TRUE(module_live("test_dedup_b"));
+	EXPECT_COUNT(0, stats_since(self->before).joined);
+	SAW("a file on minix becomes another module within a second, while it is loaded",
+	    "%s, and that is %s", errno_name(callers[1].err),
+	    module_live("test_dedup_b") ? "live" : "not live");
 }
 
 TEST_F(key, another_inode_with_the_same_contents)

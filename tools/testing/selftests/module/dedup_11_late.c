@@ -2,17 +2,16 @@
 /*
  * Guarantee 11 of Documentation/admin-guide/module-dedup.rst.
  *
- * finit_module() of a file whose module is live returns EEXIST without reading
- * the file, for as long as the module is live and the file and the flags are the
- * same.
+ * finit_module() of a file whose module is live returns EEXIST
+ * without reading the file, for as long as the module is live, the file and the
+ * flags are the same, and its filesystem is mounted.
  */
 
-#include <sys/mount.h>
-
+#include "dedup_disk.h"
 #include "dedup_harness.h"
 
 #define COPY "/tmp/test_dedup_late.ko"
-#define EXT4_DIR "/tmp/test_dedup_ext4"
+#define B_KO MODULES_DIR "test_dedup_b.ko"
 #define OTHER "/tmp/test_dedup_other.ko"
 
 FIXTURE(late) {
@@ -31,7 +30,10 @@ FIXTURE_SETUP(late)
 FIXTURE_TEARDOWN(late)
 {
 	unload("test_dedup_big");
+	unload("test_dedup");
+	unload("test_dedup_b");
 	unlink(COPY);
+	disk_umount();
 }
 
 /* Whether a call, which must return EEXIST, read the file. */
@@ -97,26 +99,25 @@ static void use_up_inodes(void)
 	int n = 0, fd;
 
 	do {
-		snprintf(path, sizeof(path), EXT4_DIR "/%d", n++);
+		snprintf(path, sizeof(path), DISK_DIR "/%d", n++);
 		fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 		close(fd);
 	} while (fd >= 0);
-	snprintf(path, sizeof(path), EXT4_DIR "/%d", n - 2);
+	snprintf(path, sizeof(path), DISK_DIR "/%d", n - 2);
 	unlink(path);
 }
 
 /* Not even if a file is gone, and another one has its inode number. */
 TEST_F(late, after_its_inode_number_was_used_again)
 {
-	const char *path = EXT4_DIR "/test_dedup.ko";
+	const char *path = DISK_KO;
 	ino_t first;
 	struct stat st;
 
-	if (access("/dev/ram0", F_OK))
-		SKIP(return, "there is no /dev/ram0");
-	mkdir(EXT4_DIR, 0755);
-	ASSERT_EQ(0, system("mke2fs -I 256 -i 65536 /dev/ram0 > /dev/null"));
-	if (mount("/dev/ram0", EXT4_DIR, "ext4", 0, NULL))
+	if (access(DISK, F_OK))
+		SKIP(return, "there is no " DISK);
+	ASSERT_EQ(0, system("mke2fs -I 256 -i 65536 " DISK " > /dev/null"));
+	if (disk_mount("ext4", 0))
 		SKIP(return, "the kernel has no ext4");
 	ASSERT_EQ(0, unload("test_dedup_big"));
 	use_up_inodes();
@@ -133,7 +134,81 @@ TEST_F(late, after_its_inode_number_was_used_again)
 	EXPECT_EQ(first, st.st_ino);
 	EXPECT_EQ(EEXIST, load(path, "", 0));
 	EXPECT_COUNT(1, stats_since(self->before).late);
-	EXPECT_EQ(0, umount(EXT4_DIR));
+	EXPECT_EQ(0, umount(DISK_DIR));
+}
+
+/* Nor if the file was changed, and its times are too coarse to tell. */
+TEST_F(late, after_the_file_was_rewritten_within_a_second)
+{
+	struct alike files = read_alike(TEST_KO, B_KO);
+	struct stat first, second;
+	int err;
+
+	if (minix_format() || disk_mount("minix", 0))
+		SKIP(return, "there is no " DISK ", or the kernel has no minix");
+	for (;;) {
+		ASSERT_EQ(0, write_file(DISK_KO, files.first, files.len));
+		ASSERT_EQ(0, stat(DISK_KO, &first));
+		ASSERT_EQ(0, load(DISK_KO, "", 0));
+		ASSERT_EQ(0, write_file(DISK_KO, files.second, files.len));
+		ASSERT_EQ(0, stat(DISK_KO, &second));
+		if (same_stat(&first, &second))
+			break;
+		/* A second was over in between. */
+		ASSERT_EQ(0, unload("test_dedup"));
+	}
+	free_alike(&files);
+
+	err = load(DISK_KO, "", 0);
+	EXPECT_EQ(0, err);
+	EXPECT_TRUE(module_live("test_dedup_b"));
+	EXPECT_COUNT(0, stats_since(self->before).late);
+	SAW("a file on minix becomes another module within a second", "%s, and that is %s",
+	    errno_name(err), module_live("test_dedup_b") ? "live" : "not live");
+}
+
+/*
+ * Nor if the filesystem was unmounted, and another one is on that device, where
+ * everything is the same but the contents: as with images that were built to be
+ * reproducible.
+ */
+TEST_F(late, after_another_image_was_mounted)
+{
+	struct alike files = read_alike(TEST_KO, B_KO);
+	static int blocks[16384];
+	struct stat first, second;
+	int n, size, err;
+
+	if (access(DISK, F_OK))
+		SKIP(return, "there is no " DISK);
+	ASSERT_EQ(0, system("mke2fs -I 256 " DISK " > /dev/null"));
+	if (disk_mount("ext4", 0))
+		SKIP(return, "the kernel has no ext4");
+	ASSERT_EQ(0, write_file(DISK_KO, files.first, files.len));
+	n = file_blocks(DISK_KO, blocks, ARRAY_SIZE(blocks), &size);
+	ASSERT_LT(0, n);
+	ASSERT_EQ(0, umount(DISK_DIR));
+
+	ASSERT_EQ(0, disk_mount("ext4", MS_RDONLY));
+	ASSERT_EQ(0, stat(DISK_KO, &first));
+	EXPECT_EQ(0, load(DISK_KO, "", 0));
+	EXPECT_TRUE(module_live("test_dedup"));
+	EXPECT_EQ(EEXIST, load(DISK_KO, "", 0));
+	EXPECT_COUNT(1, stats_since(self->before).late);
+	ASSERT_EQ(0, umount(DISK_DIR));
+
+	ASSERT_EQ(0, write_blocks(blocks, n, size, files.second, files.len));
+	free_alike(&files);
+	ASSERT_EQ(0, disk_mount("ext4", MS_RDONLY));
+	ASSERT_EQ(0, stat(DISK_KO, &second));
+	ASSERT_TRUE(same_stat(&first, &second));
+	err = load(DISK_KO, "", 0);
+	EXPECT_EQ(0, err);
+	EXPECT_TRUE(module_live("test_dedup_b"));
+	EXPECT_COUNT(1, stats_since(self->before).late);
+	SAW("another image that looks the same is mounted, with another module",
+	    "%s, and that is %s", errno_name(err),
+	    module_live("test_dedup_b") ? "live" : "not live");
 }
 
 TEST_F(late, with_other_flags)
