@@ -3,6 +3,9 @@
  * A module whose init function does what its arguments say.
  */
 
+#include <linux/err.h>
+#include <linux/fcntl.h>
+#include <linux/fs.h>
 #include <linux/kmod.h>
 #include <linux/module.h>
 #include <linux/moduleparam.h>
@@ -37,6 +40,10 @@ static int requested;
 module_param(requested, int, 0444);
 MODULE_PARM_DESC(requested, "what that request returned");
 
+static char *path = "";
+module_param(path, charp, 0444);
+MODULE_PARM_DESC(path, "a file that init opens once it is through the gate");
+
 static int interrupted = -EINTR;
 module_param(interrupted, int, 0444);
 MODULE_PARM_DESC(interrupted, "what init returns after a signal (default: -EINTR)");
@@ -44,6 +51,17 @@ MODULE_PARM_DESC(interrupted, "what init returns after a signal (default: -EINTR
 static char *text = "";
 module_param(text, charp, 0444);
 MODULE_PARM_DESC(text, "anything");
+
+/* As drivers do that read a configuration. */
+static int __init test_dedup_open(void)
+{
+	struct file *file = filp_open(path, O_RDONLY, 0);
+
+	if (IS_ERR(file))
+		return PTR_ERR(file);
+	filp_close(file, NULL);
+	return 0;
+}
 
 static int __init test_dedup_init(void)
 {
@@ -55,7 +73,14 @@ static int __init test_dedup_init(void)
 	err = test_dedup_gate_pass(gate, tag, interruptible);
 	if (oops)
 		__builtin_trap();
-	return err ? interrupted : fail;
+	if (err)
+		return interrupted;
+	if (*path) {
+		err = test_dedup_open();
+		if (err)
+			return err;
+	}
+	return fail;
 }
 module_init(test_dedup_init);
 
