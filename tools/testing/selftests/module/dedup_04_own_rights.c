@@ -11,7 +11,10 @@
  * if there is none yet.
  */
 
+#include <linux/audit.h>
+#include <linux/netlink.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 
 #include "dedup_harness.h"
 
@@ -158,6 +161,70 @@ TEST_F(own_rights, denied_caller_alone_then_others)
 	EXPECT_EQ(FOLLOWERS, callers_with(&callers[1], FOLLOWERS, 0));
 	EXPECT_EQ(1, gates_entered());
 	EXPECT_TRUE(module_live("test_dedup"));
+}
+
+/* What listens to the records of audit, or -1. */
+static int audit_open(void)
+{
+	struct sockaddr_nl address = {
+		.nl_family = AF_NETLINK,
+		.nl_groups = 1 << (AUDIT_NLGRP_READLOG - 1),
+	};
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_AUDIT);
+
+	if (fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof(address))) {
+		close(fd);
+		fd = -1;
+	}
+	return fd;
+}
+
+/* The process that the next denial is about. Waits for it. */
+static pid_t audit_next_denied(int fd)
+{
+	for (;;) {
+		union {
+			struct nlmsghdr header;
+			char bytes[8192];
+		} message = { };
+		ssize_t len = recv(fd, &message, sizeof(message) - 1, 0);
+		const char *pid;
+
+		if (len < (ssize_t)NLMSG_HDRLEN)
+			return -1;
+		if (message.header.nlmsg_type != AUDIT_AVC)
+			continue;
+		pid = strstr(NLMSG_DATA(&message.header), " pid=");
+		if (pid)
+			return atoi(pid + strlen(" pid="));
+	}
+}
+
+/* There is one question to the security modules, and so one record of the answer. */
+TEST_F(own_rights, denied_caller_is_asked_once)
+{
+	long long failed = stat_line("Mods failed on kread");
+	int audit = audit_open(), asked = 0;
+
+	if (audit < 0)
+		SKIP(return, "the records of audit cannot be read");
+	callers_release();
+	/* Records are in order: what comes before that of the second is of the first. */
+	for (int i = 0; i < 2; i++) {
+		callers[i].before = be_denied;
+		caller_start(&callers[i], TEST_KO, "", 0);
+		callers_wait(&callers[i], 1);
+		EXPECT_EQ(EACCES, callers[i].err);
+		EXPECT_GT(file_size(TEST_KO), callers[i].read);
+	}
+	while (audit_next_denied(audit) == callers[0].pid)
+		asked++;
+	EXPECT_EQ(1, asked);
+	/* As without us. */
+	EXPECT_EQ(failed + 2, stat_line("Mods failed on kread"));
+	EXPECT_COUNT(0, stats_since(self->before).led);
+	SAW("SELinux denies a caller", "that is on record %d time%s", asked, asked == 1 ? "" : "s");
+	close(audit);
 }
 
 /*
