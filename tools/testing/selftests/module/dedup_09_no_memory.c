@@ -2,7 +2,8 @@
 /*
  * Guarantee 9 of Documentation/admin-guide/module-dedup.rst.
  *
- * If a record cannot be allocated, the load goes on.
+ * If a record cannot be allocated, the load goes on alone, and is
+ * still one load.
  *
  * /proc/self/fail-nth makes the nth allocation of a system call fail, so each
  * of ours fails in turn.
@@ -19,6 +20,7 @@ FIXTURE_SETUP(no_memory)
 		SKIP(return, "this kernel has no failslab");
 	ASSERT_EQ(0, gates_load());
 	gates_reset();
+	callers_init();
 	/* Also allocations that may sleep. */
 	ASSERT_EQ(0, spit(FAILSLAB "ignore-gfp-wait", "N"));
 	ASSERT_EQ(0, spit(FAILSLAB "verbose", "0"));
@@ -26,6 +28,7 @@ FIXTURE_SETUP(no_memory)
 
 FIXTURE_TEARDOWN(no_memory)
 {
+	gates_open(~0);
 	unload("test_dedup");
 }
 
@@ -72,6 +75,73 @@ TEST_F_TIMEOUT(no_memory, each_of_our_allocations, 120)
 		EXPECT_LE(5, ours);
 	EXPECT_COUNT(0, stats_since(first).died);
 	close(fd);
+}
+
+/* A caller whose nth allocation in the call fails. */
+static void start_failing(struct caller *c, int nth)
+{
+	fflush(stdout);
+	c->pid = fork();
+	if (!c->pid) {
+		int fd = open(TEST_KO, O_RDONLY), fail = open(FAIL_NTH, O_WRONLY);
+		char text[16];
+
+		snprintf(text, sizeof(text), "%d", nth);
+		if (write(fail, text, strlen(text)) < 0)
+			_exit(1);
+		c->err = finit(fd, "gate=0", 0);
+		if (write(fail, "0", 1) < 0)
+			_exit(1);
+		atomic_store(&c->done, 1);
+		_exit(0);
+	}
+}
+
+/*
+ * Whichever record is missing, one of two callers loads the module. The other
+ * one joins it, but for where the first one could not even be described.
+ */
+TEST_F_TIMEOUT(no_memory, one_load_without_each_of_our_allocations, 120)
+{
+	int joined = 0, read = 0, loads = 0;
+
+	/* As above. */
+	log_expect("Call Trace:");
+	for (int nth = 1; ; nth++) {
+		struct stats before = read_stats();
+		bool alone;
+
+		gates_reset();
+		callers_init();
+		start_failing(&callers[0], nth);
+		wait_entered_or_done(1, callers, 1);
+		if (callers_done(callers, 1))
+			break;
+
+		alone = stats_since(before).bypassed;
+		caller_add(&callers[1], TEST_KO, "gate=0", 0);
+		gates_open(1);
+		callers_wait(callers, 2);
+		EXPECT_EQ(0, callers[0].err);
+		EXPECT_EQ(1, gates_entered());
+		if (!alone) {
+			EXPECT_EQ(0, callers[1].err)
+				TH_LOG("without allocation %d", nth);
+			EXPECT_COUNT(1, stats_since(before).joined)
+				TH_LOG("without allocation %d nobody could join", nth);
+			loads++;
+			joined += !callers[1].err;
+			read += callers[1].read >= file_size(TEST_KO);
+		}
+		EXPECT_EQ(0, unload("test_dedup"));
+	}
+	log_expect("nothing");
+	callers_wait(callers, 1);
+	EXPECT_EQ(ENOMEM, callers[0].err);
+	EXPECT_EQ(0, read);
+	SAW("an allocation fails as a load begins, one more calls",
+	    "%d of %d times one load is two",
+	    loads - joined, loads);
 }
 
 TEST_HARNESS_MAIN
