@@ -415,8 +415,19 @@ static inline void gates_open(unsigned int mask)
 	spit(GATE_PARAM "open", text);
 }
 
+/* Modules on their way out, also those whose load has failed, wait at this gate. */
+static inline void gates_hold_going(int gate)
+{
+	char text[16];
+
+	spit(GATE_PARAM "going", "0");
+	snprintf(text, sizeof(text), "%d", gate);
+	spit(GATE_PARAM "going_gate", text);
+}
+
 static inline void gates_reset(void)
 {
+	gates_hold_going(-1);
 	gates_open(0);
 	spit(GATE_PARAM "log", "0");
 }
@@ -427,6 +438,15 @@ static inline int gates_entered(void)
 	char buf[32];
 
 	return slurp(GATE_PARAM "entered", buf, sizeof(buf)) > 0 ? atoi(buf) : -1;
+}
+
+/* Waits until so many modules have come to the gate for those on their way out. */
+static inline void gates_wait_going(int n)
+{
+	char buf[32];
+
+	while (slurp(GATE_PARAM "going", buf, sizeof(buf)) > 0 && atoi(buf) < n)
+		nap();
 }
 
 static inline void gates_wait_entered(int n)

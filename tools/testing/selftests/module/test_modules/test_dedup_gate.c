@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Gates that user space opens and closes, so that a test decides when the init
- * function of a module goes on, and needs no clock.
+ * function of a module goes on, or a load that has failed, and needs no clock.
  *
  * Everything is a parameter below /sys/module/test_dedup_gate/parameters/.
  */
@@ -11,6 +11,7 @@
 #include <linux/module.h>
 #include <linux/moduleparam.h>
 #include <linux/mutex.h>
+#include <linux/notifier.h>
 #include <linux/sched.h>
 #include <linux/sprintf.h>
 #include <linux/wait.h>
@@ -24,6 +25,8 @@ static DECLARE_WAIT_QUEUE_HEAD(gate_wait);
 static DEFINE_MUTEX(log_lock);
 
 static unsigned int gates_open;
+static int going_gate = -1;
+static unsigned int going;
 static int log_tags[LOG_MAX];
 static unsigned int log_len;
 
@@ -79,6 +82,31 @@ static const struct kernel_param_ops entered_ops = {
 };
 module_param_cb(entered, &entered_ops, NULL, 0444);
 
+/* going_gate: the gate for modules that are on their way out, or -1. */
+module_param(going_gate, int, 0644);
+
+/* going: how many have come there. */
+module_param(going, uint, 0644);
+
+/* Also tells of a module whose load has failed, before anything of it is freed. */
+static int gates_notify(struct notifier_block *block, unsigned long event, void *module)
+{
+	const unsigned int state = TASK_IDLE | TASK_WAKEKILL;
+	int gate = READ_ONCE(going_gate);
+
+	if (event != MODULE_STATE_GOING || gate < 0 || gate >= GATES)
+		return NOTIFY_DONE;
+
+	scoped_guard(mutex, &log_lock)
+		going++;
+	wait_event_state(gate_wait, READ_ONCE(gates_open) & BIT(gate), state);
+	return NOTIFY_OK;
+}
+
+static struct notifier_block gates_block = {
+	.notifier_call = gates_notify,
+};
+
 /**
  * test_dedup_gate_pass() - note that a module came by, and wait for its gate
  * @gate: which gate, or -1 to wait for none
@@ -108,6 +136,18 @@ int test_dedup_gate_pass(int gate, int tag, bool interruptible)
 	return 0;
 }
 EXPORT_SYMBOL_GPL(test_dedup_gate_pass);
+
+static int __init test_dedup_gate_init(void)
+{
+	return register_module_notifier(&gates_block);
+}
+module_init(test_dedup_gate_init);
+
+static void __exit test_dedup_gate_exit(void)
+{
+	unregister_module_notifier(&gates_block);
+}
+module_exit(test_dedup_gate_exit);
 
 MODULE_DESCRIPTION("Gates for the module load de-duplication selftests");
 MODULE_LICENSE("GPL");
