@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Clause 18: a caller that has waited is checked again before it loads a module
+ * itself, by whatever way it came to that.
+ *
+ * What changes meanwhile is kernel.modules_disabled, which cannot be undone
+ * before the next boot. So this is left out unless DEDUP_TEST_MODULES_DISABLED
+ * is set, and then it has to be the last test of all.
+ */
+
+#include "dedup_harness.h"
+
+#define ALLOW "DEDUP_TEST_MODULES_DISABLED"
+#define DISABLED "/proc/sys/kernel/modules_disabled"
+#define B_KO MODULES_DIR "test_dedup_b.ko"
+#define C_KO MODULES_DIR "test_dedup_c.ko"
+#define OTHERS 4
+
+FIXTURE(still_allowed) {
+	struct stats before;
+};
+
+FIXTURE_SETUP(still_allowed)
+{
+	if (!getenv(ALLOW))
+		SKIP(return, "no module could be loaded after it, until the next boot: " ALLOW
+		     "=1 allows that");
+	ASSERT_EQ(0, gates_load());
+	gates_reset();
+	callers_init();
+	self->before = read_stats();
+}
+
+FIXTURE_TEARDOWN(still_allowed)
+{
+	gates_open(~0);
+}
+
+TEST_F(still_allowed, modules_are_disabled_meanwhile)
+{
+	struct caller *in_line = &callers[1], *leader = &callers[1 + OTHERS];
+	struct caller *followers = leader + 1;
+	struct stats since;
+	int err;
+
+	/* These wait for their turn: two that are the same call, and two more. */
+	caller_add(&callers[0], TEST_KO, "gate=0 fail=-5", 0);
+	gates_wait_entered(1);
+	caller_add(&in_line[0], TEST_KO, "tag=1", 0);
+	caller_add(&in_line[1], TEST_KO, "tag=1", 0);
+	caller_add(&in_line[2], TEST_KO, "tag=2", 0);
+	caller_add(&in_line[3], TEST_KO, "tag=3", 0);
+	/* These follow, and have to try again if their leader is killed. */
+	caller_add(leader, B_KO, "gate=1", 0);
+	gates_wait_entered(2);
+	callers_start(followers, OTHERS, B_KO, "gate=1", 0);
+	callers_settle(followers, OTHERS);
+	EXPECT_EQ(0, callers_done(callers, 2 + 2 * OTHERS));
+
+	ASSERT_EQ(0, spit(DISABLED, "1"));
+	err = load(C_KO, "", 0);
+	EXPECT_EQ(EPERM, err);
+
+	kill(leader->pid, SIGKILL);
+	callers_wait(leader, 1);
+	gates_open(~0);
+	callers_wait(callers, 1 + OTHERS);
+	callers_wait(followers, OTHERS);
+	/* It had begun to load before. */
+	EXPECT_EQ(EIO, callers[0].err);
+	EXPECT_EQ(OTHERS, callers_with(in_line, OTHERS, EPERM));
+	EXPECT_EQ(OTHERS, callers_with(followers, OTHERS, EPERM));
+	EXPECT_EQ(2, gates_entered());
+	EXPECT_FALSE(module_live("test_dedup"));
+	EXPECT_FALSE(module_live("test_dedup_b"));
+	SAW("modules_disabled=1 is set while 4 wait in line and 4 follow",
+	    "%d and %d get EPERM, %d and %d succeed", callers_with(in_line, OTHERS, EPERM),
+	    callers_with(followers, OTHERS, EPERM), callers_with(in_line, OTHERS, 0),
+	    callers_with(followers, OTHERS, 0));
+
+	since = stats_since(self->before);
+	EXPECT_COUNT(0, since.interrupted);
+	EXPECT_COUNT(0, since.late);
+}
+
+TEST_HARNESS_MAIN
