@@ -209,6 +209,55 @@ static inline const char *log_find(int fd, const char *text)
 	return NULL;
 }
 
+/* Adds all lines that are there to a string. */
+static inline void log_read(int fd, char *buf, size_t size)
+{
+	static char line[8192];
+	size_t len = strlen(buf);
+	ssize_t n;
+
+	while ((n = read(fd, line, sizeof(line) - 1)) > 0 || errno == EPIPE) {
+		if (n < 0)
+			continue;
+		line[n] = '\0';
+		len += snprintf(buf + len, size - len, "%s", line);
+		if (len >= size)
+			break;
+	}
+}
+
+/* What the kernel says of a wait that takes long. */
+#define REPORTED "waited 10 s"
+
+/* Waits for the kernel to report a wait, and for what it says then, up to some last words. */
+static inline void log_wait_reported(int fd, const char *last, char *buf, size_t size)
+{
+	const char *line;
+	long long begun;
+
+	while (!(line = log_find(fd, REPORTED)))
+		nap();
+	snprintf(buf, size, "%s", line);
+	/* There is an end to it if they do not come. */
+	begun = now_ns();
+	while (!strstr(buf, last) && now_ns() - begun < 3000000000LL) {
+		log_read(fd, buf, size);
+		nap();
+	}
+}
+
+/* When a line was written, in us. */
+static inline long long log_time(const char *line)
+{
+	long long time;
+
+	return sscanf(line, "%*u,%*u,%lld", &time) == 1 ? time : 0;
+}
+
+/* How many lines of one kind the kernel writes in so many us, before it leaves some out. */
+#define LOG_BURST 10
+#define LOG_INTERVAL 5000000
+
 /* Makes a request. Returns its result, or a message that it could not be made. */
 static inline int request(const char *name)
 {

@@ -2,8 +2,9 @@
 /*
  * Guarantee 8 of Documentation/admin-guide/module-dedup.rst.
  *
- * A wait for a load that could never end, because the loader waits for the very
- * caller, fails with EDEADLK. All other waits end.
+ * A wait that could never end, because what it waits for waits for
+ * the very caller, fails with EDEADLK. All others finish. What the kernel cannot
+ * know to be one is reported after 10 s.
  *
  * An init function requests a module, and waits for the program that the kernel
  * starts to get it: dedup_helper, which does what the test tells it.
@@ -18,10 +19,15 @@
 
 #define B_KO MODULES_DIR "test_dedup_b.ko"
 #define C_KO MODULES_DIR "test_dedup_c.ko"
+#define DEPUTY_KO MODULES_DIR "test_dedup_deputy.ko"
 #define OWNER_KO MODULES_DIR "test_dedup_owner.ko"
 #define BORROWER_KO MODULES_DIR "test_dedup_borrower.ko"
 #define COPY "/tmp/test_dedup_copy.ko"
 #define THREADS 200
+/* More lines than the kernel writes of one kind, also if two intervals meet. */
+#define MANY 40
+/* What it says of a circle. */
+#define REFUSED "would wait for itself"
 
 FIXTURE(recursion) {
 	struct stats before;
@@ -38,7 +44,35 @@ static void unload_all(void)
 	unload("test_dedup_b");
 	unload("test_dedup_c");
 	unload("test_dedup_big");
+	unload("test_dedup_deputy");
 	unlink(COPY);
+}
+
+/* Waits until the kernel would not leave out another line of ours. */
+static void log_wait_room(void)
+{
+	struct timespec now;
+	const char *line;
+	int recent;
+
+	do {
+		int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+
+		nap();
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		recent = 0;
+		/* All that the log has, from the start. */
+		while ((line = log_find(fd, "module: "))) {
+			long long age = now.tv_sec * 1000000LL + now.tv_nsec / 1000 -
+					log_time(line);
+
+			/* The log has a clock of its own, which is about the same. */
+			if ((strstr(line, REFUSED) || strstr(line, REPORTED)) &&
+			    age < LOG_INTERVAL + 1000000)
+				recent++;
+		}
+		close(fd);
+	} while (recent >= LOG_BURST);
 }
 
 FIXTURE_SETUP(recursion)
@@ -50,6 +84,7 @@ FIXTURE_SETUP(recursion)
 	callers_init();
 	callers_release();
 	ASSERT_EQ(0, helper_install(self->modprobe, sizeof(self->modprobe)));
+	log_wait_room();
 	self->before = read_stats();
 	self->log = log_open();
 }
@@ -57,6 +92,8 @@ FIXTURE_SETUP(recursion)
 FIXTURE_TEARDOWN(recursion)
 {
 	helper_restore(self->modprobe);
+	/* Of a test that has failed. */
+	helper_go("self");
 	unload_all();
 	close(self->log);
 }
@@ -251,22 +288,29 @@ static int answer_to(const char *module)
 	return slurp(path, result, sizeof(result)) > 0 ? atoi(result) : 0;
 }
 
-/* The requested module makes the request to which it owes its load. */
+/*
+ * The requested module makes the request to which it owes its load. That is a
+ * request of its own, the helper of which meets the circle.
+ */
 static void same_request(struct __test_metadata *_metadata, struct _test_data_recursion *self,
 			 const char *script, const char *what)
 {
+	char leader[64];
+
 	helper_script("self", script);
 	caller_start(&callers[0], B_KO, "request=self", 0);
-	EXPECT_EQ(0, helper_result("self", 0));
+	ASSERT_EQ(EDEADLK, helper_result("self", 0));
+	EXPECT_EQ(0, helper_result("self", 1));
 	callers_wait(callers, 1);
 	EXPECT_EQ(0, callers[0].err);
-	EXPECT_EQ(-EDEADLK, answer_to("test_dedup"));
+	EXPECT_EQ(2, helpers_started("self"));
+	EXPECT_EQ(0, answer_to("test_dedup"));
 	EXPECT_EQ(0, answer_to("test_dedup_b"));
-	refused(_metadata, self, helper_pid("self", 0),
-		(const char *const[]){ "flight of self by dedup_08_recurs[",
-				       "request for self with helper dedup_helper[", NULL });
-	ksft_print_msg("saw: what was requested makes the same request, %s: it gets %s\n", what,
-		       errno_name(-answer_to("test_dedup")));
+	snprintf(leader, sizeof(leader), "dedup_helper[%d]", helper_pid("self", 0));
+	refused(_metadata, self, helper_pid("self", 1),
+		(const char *const[]){ "test_dedup", leader, "request for self", NULL });
+	ksft_print_msg("saw: what was requested makes the same request, %s: its helper gets %s\n",
+		       what, errno_name(helper_result("self", 0)));
 }
 
 TEST_F(recursion, same_request)
@@ -279,22 +323,166 @@ TEST_F(recursion, same_request_by_a_child)
 	same_request(_metadata, self, "fork\n" SELF, "in a child");
 }
 
-/* A load follows a request of somebody else, the helper of which needs the load. */
-TEST_F(recursion, follower_of_a_request)
+/*
+ * A load makes the request of somebody else, the helper of which needs the
+ * load. If it joined that request it would wait for itself; but it does not.
+ */
+TEST_F(recursion, request_that_somebody_else_makes)
 {
+	struct stats since;
+
 	helper_script("self", "gate\n" SELF);
 	helper_start("self", &callers[0], B_KO, "request=self");
 	caller_start(&callers[1], TEST_KO, "request=self", 0);
-	while (has_counters() && !in_flight("\ttest_dedup.ko\tflight of self by "))
+	while (helpers_started("self") < 2 && !in_flight("\tflight of self by "))
 		nap();
+	ASSERT_EQ(2, helpers_started("self"));
 	helper_go("self");
 	EXPECT_EQ(EDEADLK, helper_result("self", 0));
+	EXPECT_EQ(0, helper_result("self", 1));
 	callers_wait(callers, 2);
 	EXPECT_EQ(2, callers_with(callers, 2, 0));
 	EXPECT_EQ(0, answer_to("test_dedup"));
-	refused(_metadata, self, helper_pid("self", 0),
-		(const char *const[]){ "flight of test_dedup.ko", "load of test_dedup by",
-				       "flight of self", "request for self", NULL });
+	EXPECT_EQ(0, answer_to("test_dedup_b"));
+	since = stats_since(self->before);
+	EXPECT_COUNT(0, since.requests_joined);
+	EXPECT_COUNT(2, since.requests_alone);
+	refused(_metadata, self, helper_noted("self", ".started", 1),
+		(const char *const[]){ "test_dedup", "request for self", NULL });
+}
+
+/* Whoever can close circles cannot fill the log with them. */
+TEST_F(recursion, many_are_not_all_told)
+{
+	char script[MANY * 64] = "";
+	long long first = 0, last = 0;
+	int told = 0;
+	const char *line;
+
+	if (!has_counters())
+		SKIP(return, "this kernel refuses nothing");
+	for (int i = 0; i < MANY; i++)
+		strcat(script, "load " TEST_KO " tag=5\n");
+	helper_script("self", script);
+	caller_start(&callers[0], TEST_KO, "request=self", 0);
+	callers_wait(callers, 1);
+	EXPECT_EQ(0, callers[0].err);
+	EXPECT_EQ(EDEADLK, helper_result("self", MANY - 1));
+	EXPECT_COUNT(MANY, stats_since(self->before).refused);
+	while ((line = log_find(self->log, REFUSED))) {
+		last = log_time(line);
+		first = told++ ? first : last;
+	}
+	EXPECT_LE(1, told);
+	EXPECT_GE(LOG_BURST * ((last - first) / LOG_INTERVAL + 2), told);
+	SAW("40 waits are refused", "%s", told < MANY ? "some are told" : "all are told");
+}
+
+/* A wait for symbols that a signal ends: there is one reason, whatever was needed. */
+TEST_F(recursion, interrupted_wait_for_symbols_is_told_once)
+{
+	int gave_up = 0, unknown = 0;
+	const char *line;
+
+	caller_add(&callers[0], OWNER_KO, "gate=0", 0);
+	gates_wait_entered(1);
+	caller_add(&callers[1], BORROWER_KO, "", 0);
+	kill(callers[1].pid, SIGKILL);
+	callers_wait(&callers[1], 1);
+	gates_open(1);
+	callers_wait(callers, 1);
+	EXPECT_EQ(0, callers[0].err);
+	while ((line = log_find(self->log, "test_dedup_borrower: "))) {
+		gave_up += !!strstr(line, "gave up waiting");
+		unknown += !!strstr(line, "Unknown symbol");
+	}
+	EXPECT_GE(1, gave_up);
+	EXPECT_GE(1, unknown);
+	EXPECT_LE(1, gave_up + unknown);
+	SAW("a wait for the 2 symbols of a module is interrupted", "%d lines in the log",
+	    gave_up + unknown);
+}
+
+/*
+ * The kernel cannot know that a thread of its own asks on the loader's behalf,
+ * so it says who waits for what, and whose request that is, and where the
+ * loader sleeps: so one can see the circle.
+ */
+TEST_F_SLOW(recursion, deputy_is_reported)
+{
+	static char text[65536];
+	char waiter[64], loader[64];
+	const char *const names[] = {
+		waiter, "test_dedup_deputy.ko", loader, "Call Trace:", "test_dedup_deputy_init",
+		"request for deputy", "dedup_deputy[",
+	};
+	int told = 0;
+	pid_t helper;
+
+	if (!has_counters())
+		SKIP(return, "this kernel reports nothing");
+	log_expect("Call Trace:");
+	helper_script("deputy", "load " DEPUTY_KO "\n");
+	caller_start(&callers[0], DEPUTY_KO, "", 0);
+	helper = helper_pid("deputy", 0);
+	log_wait_reported(self->log, "test_dedup_deputy_init", text, sizeof(text));
+	log_expect("nothing");
+
+	snprintf(waiter, sizeof(waiter), "dedup_helper[%d]", helper);
+	snprintf(loader, sizeof(loader), "dedup_08_recurs[%d]", callers[0].pid);
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		EXPECT_NE(NULL, strstr(text, names[i]))
+			TH_LOG("no \"%s\" in the report", names[i]);
+		told += !!strstr(text, names[i]);
+	}
+	SAW("init waits for a kernel thread that requests it",
+	    "the report has %d of 7: waiter, file, loader, its stack, request, and who made it",
+	    told);
+
+	/* What nobody can know only ends if somebody ends it. */
+	EXPECT_EQ(0, callers_done(callers, 1));
+	kill(helper, SIGKILL);
+	callers_wait(callers, 1);
+	EXPECT_EQ(0, callers[0].err);
+	EXPECT_COUNT(0, stats_since(self->before).refused);
+	EXPECT_EQ(NULL, log_find(self->log, REPORTED));
+}
+
+/* Nor can whoever makes many wait for long. */
+TEST_F_SLOW(recursion, many_long_waits_are_not_all_reported)
+{
+	static char paths[MANY][64];
+	long long begun, first = 0, last = 0;
+	int reported = 0;
+	const char *line;
+
+	if (!has_counters())
+		SKIP(return, "this kernel reports nothing");
+	log_expect("Call Trace:");
+	/* All are one module, so one is at its gate, and the others wait for its name. */
+	for (int i = 0; i < MANY; i++) {
+		snprintf(paths[i], sizeof(paths[i]), "/tmp/test_dedup_copy%d.ko", i);
+		ASSERT_EQ(0, copy_file(TEST_KO, paths[i]));
+		caller_add(&callers[2 * i], paths[i], "gate=0", 0);
+		caller_add(&callers[2 * i + 1], paths[i], "gate=0", 0);
+	}
+	/* If this is too short for some of them there are only fewer to tell of. */
+	begun = now_ns();
+	while (now_ns() - begun < 11000000000LL)
+		nap();
+	callers_settle(callers, 2 * MANY);
+	while ((line = log_find(self->log, REPORTED))) {
+		last = log_time(line);
+		first = reported++ ? first : last;
+	}
+	log_expect("nothing");
+	EXPECT_LE(1, reported);
+	EXPECT_GE(LOG_BURST * ((last - first) / LOG_INTERVAL + 2), reported);
+	SAW("40 calls wait for 10 s", "%s", reported < MANY ? "some are told" : "all are told");
+	gates_open(1);
+	callers_wait(callers, 2 * MANY);
+	for (int i = 0; i < MANY; i++)
+		unlink(paths[i]);
 }
 
 /* What follows is no circle, however much it may look like one. */

@@ -383,12 +383,16 @@ TEST_F(seen, tracepoints_of_requests)
 /* All wait for more than 10 s, and one of them says so. */
 TEST_F_SLOW(seen, long_wait_is_told_once)
 {
-	const char *line = NULL;
+	static char report[65536];
+	char waiter[64], loader[64], helper[64];
+	const char *const names[] = {
+		waiter, "test_dedup.ko", loader, "request for late", helper, "Call Trace:",
+	};
 	const int n = 64;
-	char names[128];
 	long *slept = calloc(n, sizeof(*slept));
 	long long begun = now_ns();
 
+	log_expect("Call Trace:");
 	helper_script("late", "gate\n");
 	caller_start(&callers[0], TEST_KO, "request=late", 0);
 	helpers_wait_started("late", 1);
@@ -404,33 +408,29 @@ TEST_F_SLOW(seen, long_wait_is_told_once)
 		kill(callers[1].pid, SIGKILL);
 		while (sleeps(callers[2].pid) < slept[2] + 1)
 			nap();
-		if (log_find(self->log, "has waited 10 s")) {
+		if (log_find(self->log, REPORTED)) {
 			helper_go("late");
 			SKIP(return, "the first one had waited 10 s before it was killed");
 		}
 	}
 	/* That one wakes once more when it is time, and nobody else. */
-	while (!line) {
-		line = log_find(self->log, "has waited 10 s");
-		nap();
-	}
+	log_wait_reported(self->log, "Call Trace:", report, sizeof(report));
 	while (sleeps(callers[2].pid) < slept[2] + 2)
 		nap();
 	callers_settle(&callers[2], n - 2);
 	for (int i = 3; i < n; i++)
 		EXPECT_EQ(slept[i], sleeps(callers[i].pid));
 	EXPECT_LE(9900000000LL, now_ns() - begun);
-	EXPECT_NE(NULL, strstr(line, ", for flight of test_dedup.ko by dedup_13_seen["));
-	snprintf(names, sizeof(names),
-		 ", load of test_dedup by dedup_13_seen[%d], request for late with",
-		 callers[0].pid);
-	EXPECT_NE(NULL, strstr(line, names))
-		TH_LOG("no \"%s\" in %s", names, line);
-	snprintf(names, sizeof(names), " helper dedup_helper[%d]\n",
-		 helper_noted("late", ".started", 0));
-	EXPECT_NE(NULL, strstr(line, names))
-		TH_LOG("no \"%s\" in %s", names, line);
-	EXPECT_EQ(NULL, log_find(self->log, "has waited 10 s"));
+	/* Who waits, for what, who loads that, what it waits for in turn, and where. */
+	snprintf(waiter, sizeof(waiter), "dedup_13_seen[%d]", callers[2].pid);
+	snprintf(loader, sizeof(loader), "dedup_13_seen[%d]", callers[0].pid);
+	snprintf(helper, sizeof(helper), "dedup_helper[%d]", helper_noted("late", ".started", 0));
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		EXPECT_NE(NULL, strstr(report, names[i]))
+			TH_LOG("no \"%s\" in the report", names[i]);
+	}
+	EXPECT_EQ(NULL, log_find(self->log, REPORTED));
+	log_expect("nothing");
 	EXPECT_EQ(0, callers_done(callers, n));
 	helper_go("late");
 	callers_wait(callers, n);
