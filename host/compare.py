@@ -14,6 +14,7 @@ OTHER_FAILS = {
         "key.other_arguments_while_the_first_load_succeeds",
         "key.other_flags",
         "key.file_rewritten_in_place",
+        "key.file_rewritten_within_a_second",
     ),
     "dedup_04_own_rights": (
         "own_rights.denied_caller_while_a_flight_is_up",
@@ -27,6 +28,9 @@ OTHER_FAILS = {
         "private_end.interrupted_leader",
         "private_end.restarted_leader",
         "private_end.interrupted_while_it_waits_for_symbols",
+        "private_end.init_lacks_the_rights_of_the_followers",
+        "private_end.init_is_in_another_root_folder",
+        "private_end.init_is_among_other_mounts",
     ),
     "dedup_07_dead_leader": (
         "dead_leader.with_followers",
@@ -46,7 +50,7 @@ OTHER_FAILS = {
         "recursion.symbols",
         "recursion.same_request",
         "recursion.same_request_by_a_child",
-        "recursion.follower_of_a_request",
+        "recursion.request_that_somebody_else_makes",
     ),
     "dedup_11_late": ("late.reads_nothing",),
     "dedup_12_requests": (
@@ -55,9 +59,11 @@ OTHER_FAILS = {
         "requests.other_names_are_not_delayed",
         "requests.modprobe_of_a_module_that_requests_itself",
     ),
+    "dedup_16_no_older_answer": ("no_older_answer.after_init_has_failed",),
+    "dedup_18_still_allowed": ("still_allowed.modules_are_disabled_meanwhile",),
 }
-# And one that shows what both do right.
-PROGRAMS = sorted([*OTHER_FAILS, "dedup_01_one_load"])
+# And those that show what both do right.
+PROGRAMS = sorted([*OTHER_FAILS, "dedup_01_one_load", "dedup_09_no_memory"])
 # Seconds until a test of that code counts as hanging: many do.
 OTHER_LIMIT = 10
 HANGS = f"hangs (killed after {OTHER_LIMIT} s)"
@@ -75,8 +81,11 @@ GUARANTEES = {
     6: "private end",
     7: "dead leader",
     8: "recursion",
+    9: "no memory",
     11: "late duplicates",
     12: "requests",
+    16: "no older answer",
+    18: "still allowed",
 }
 
 
