@@ -51,24 +51,20 @@ static void unload_all(void)
 /* Waits until the kernel would not leave out another line of ours. */
 static void log_wait_room(void)
 {
-	struct timespec now;
+	long long begun = now_ns(), now = log_now();
 	const char *line;
 	int recent;
 
 	do {
 		int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+		long long then = now + (now_ns() - begun) / 1000 - LOG_INTERVAL - 100000;
 
 		nap();
-		clock_gettime(CLOCK_MONOTONIC, &now);
 		recent = 0;
 		/* All that the log has, from the start. */
 		while ((line = log_find(fd, "module: "))) {
-			long long age = now.tv_sec * 1000000LL + now.tv_nsec / 1000 -
-					log_time(line);
-
-			/* The log has a clock of its own, which is about the same. */
 			if ((strstr(line, REFUSED) || strstr(line, REPORTED)) &&
-			    age < LOG_INTERVAL + 1000000)
+			    log_time(line) > then)
 				recent++;
 		}
 		close(fd);
