@@ -38,6 +38,7 @@
 #define STATS "/sys/kernel/debug/modules/stats"
 #define DEDUP_FILE "/sys/kernel/debug/modules/dedup"
 #define DEDUP_PARAM "/sys/module/module/parameters/dedup"
+#define REQUESTS_PARAM "/sys/module/module/parameters/dedup_requests"
 #define GATE_PARAM "/sys/module/test_dedup_gate/parameters/"
 #define TEST_KO MODULES_DIR "test_dedup.ko"
 #define BIG_KO MODULES_DIR "test_dedup_big.ko"
@@ -308,6 +309,12 @@ static inline bool module_live(const char *name)
 static inline void set_dedup(const char *mode)
 {
 	spit(DEDUP_PARAM, mode);
+}
+
+/* Y or N: whether requests are joined, too. */
+static inline void set_dedup_requests(const char *mode)
+{
+	spit(REQUESTS_PARAM, mode);
 }
 
 /* The names that people know. */

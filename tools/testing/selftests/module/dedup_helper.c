@@ -9,17 +9,24 @@
  *	load PATH [ARGS]	finit_module()
  *	init PATH [ARGS]	init_module()
  *	socket FAMILY		socket(), which may request a module
+ *	request NAME		have the kernel request NAME
  *	fork			do the rest in a child, and wait for it
  *	spawn			do the next line in a child, and go on
  *	orphan			do the rest in a child, once that is one, and die
+ *	leave			do the rest in a child, once that is an orphan, and exit with 0
+ *	pipe			do the rest in a child, and exit with 0 once the child's end
+ *				of a pipe is closed, also by all children of that child
  *	wait			wait for all children
  *	thread			have another thread
- *	gate			wait until the file NAME.go is there
+ *	gate [WHICH]		wait until the file NAME.WHICH is there (default: go)
+ *	exec OTHER		become the helper of a request for OTHER
+ *	once			exit with 1 if another helper has come here before
  *	exit STATUS
  *	answer			exit with 0 if the last call loaded the module, or found it
  *
  * Its process id is added to NAME.started, those of the processes that make
- * calls to NAME.pids, before the call, and the results to NAME.result.
+ * calls to NAME.pids, before the call, and the results, without their signs, to
+ * NAME.result.
  */
 
 #include <pthread.h>
@@ -61,6 +68,34 @@ static int wait_for(pid_t child)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 122;
 }
 
+/* Goes on in an orphan. How the parent ends is up to the caller. */
+static pid_t fork_orphan(void)
+{
+	pid_t parent = getpid(), pid = fork();
+
+	while (!pid && getppid() == parent)
+		nap();
+	return pid;
+}
+
+/* Goes on in a child. The parent exits when there is none left that could write to it. */
+static void fork_piped(void)
+{
+	char text[256];
+	int ends[2];
+
+	if (pipe(ends))
+		exit(126);
+	if (!fork()) {
+		close(ends[0]);
+		return;
+	}
+	close(ends[1]);
+	while (read(ends[0], text, sizeof(text)) > 0)
+		;
+	exit(0);
+}
+
 static int do_line(char *line)
 {
 	char *save = NULL;
@@ -79,25 +114,38 @@ static int do_line(char *line)
 	} else if (!strcmp(what, "socket")) {
 		note("pids", getpid());
 		close(socket(atoi(first), SOCK_STREAM, 0));
+	} else if (!strcmp(what, "request")) {
+		note("pids", getpid());
+		last = abs(request(first));
+		note("result", last);
 	} else if (!strcmp(what, "fork")) {
 		pid = fork();
 		if (pid)
 			exit(wait_for(pid));
 	} else if (!strcmp(what, "orphan")) {
-		pid = getpid();
-		if (fork())
+		if (fork_orphan())
 			raise(SIGKILL);
-		while (getppid() == pid)
-			nap();
+	} else if (!strcmp(what, "leave")) {
+		if (fork_orphan())
+			exit(0);
+	} else if (!strcmp(what, "pipe")) {
+		fork_piped();
 	} else if (!strcmp(what, "wait")) {
 		while (wait(NULL) > 0)
 			;
 	} else if (!strcmp(what, "thread")) {
 		pthread_create(&thread, NULL, sleep_on, NULL);
 	} else if (!strcmp(what, "gate")) {
-		snprintf(path, sizeof(path), HELPER_DIR "%s.go", name);
+		snprintf(path, sizeof(path), HELPER_DIR "%s.%s", name, first ?: "go");
 		while (access(path, F_OK))
 			nap();
+	} else if (!strcmp(what, "exec")) {
+		execl("dedup_helper", "./dedup_helper", "-q", "--", first, NULL);
+		exit(127);
+	} else if (!strcmp(what, "once")) {
+		snprintf(path, sizeof(path), HELPER_DIR "%s.once", name);
+		if (open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644) < 0)
+			exit(1);
 	} else if (!strcmp(what, "exit")) {
 		exit(atoi(first));
 	} else if (!strcmp(what, "answer")) {

@@ -12,6 +12,9 @@
 #define MODPROBE_PATH "/proc/sys/kernel/modprobe"
 /* What a request returns whose helper exits with this status. */
 #define STATUS(status) ((status) << 8)
+/* How many helpers the kernel starts at a time, and how long it waits for a place. */
+#define PLACES 50
+#define PLACE_WAIT 5000000000LL
 
 /* The path of a file about a request. */
 static inline const char *helper_file(const char *name, const char *what)
@@ -29,13 +32,26 @@ static inline void helper_script(const char *name, const char *script)
 	unlink(helper_file(name, ".result"));
 	unlink(helper_file(name, ".pids"));
 	unlink(helper_file(name, ".go"));
+	unlink(helper_file(name, ".go2"));
+	unlink(helper_file(name, ".once"));
 	write_file(helper_file(name, ""), script, strlen(script));
 }
 
-/* Lets a helper through its gate. */
+/* Says what the next helper of a request is to do. Those that run are left alone. */
+static inline void helper_script_next(const char *name, const char *script)
+{
+	write_file(helper_file(name, ""), script, strlen(script));
+}
+
+/* Lets a helper through its gate, and through another one. */
 static inline void helper_go(const char *name)
 {
 	write_file(helper_file(name, ".go"), "", 0);
+}
+
+static inline void helper_go2(const char *name)
+{
+	write_file(helper_file(name, ".go2"), "", 0);
 }
 
 /* The nth number that helpers noted, or -1 if there is none. */
@@ -68,7 +84,51 @@ static inline void helpers_wait_started(const char *name, int n)
 		nap();
 }
 
-/* The errno of the nth call, once it is over. */
+/*
+ * How many helpers there may have been for one name that many have requested
+ * since then, if none of them has failed: a further one every 5 s.
+ */
+static inline int helpers_at_most(long long since)
+{
+	return 1 + (now_ns() - since) / PLACE_WAIT;
+}
+
+/* Takes all places that there are for helpers. */
+static inline void places_take(struct caller *c)
+{
+	char name[32];
+
+	for (int i = 0; i < PLACES; i++) {
+		snprintf(name, sizeof(name), "busy%d", i);
+		helper_script(name, "gate\n");
+		requester_add(&c[i], strdup(name));
+	}
+	for (int i = 0; i < PLACES; i++)
+		helpers_wait_started(c[i].path, 1);
+}
+
+/* Gives these back. Their requests return 0. */
+static inline void places_free(struct caller *c)
+{
+	for (int i = 0; i < PLACES; i++)
+		helper_go(c[i].path);
+	callers_wait(c, PLACES);
+}
+
+/* Waits until these callers are over, but not longer. Returns whether they are. */
+static inline bool callers_over(const struct caller *c, int n, int seconds)
+{
+	long long begun = now_ns();
+
+	while (callers_done(c, n) < n) {
+		if (now_ns() - begun > seconds * 1000000000LL)
+			return false;
+		nap();
+	}
+	return true;
+}
+
+/* The errno, or the answer, of the nth call, once it is over. */
 static inline int helper_result(const char *name, int n)
 {
 	int err;

@@ -1,18 +1,49 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Lets user space call request_module(): write a name to test_dedup_request in
- * debugfs, or "&name" for request_module_nowait(), and read what it returned.
+ * debugfs, "&name" for request_module_nowait(), or "*name" to have a kernel
+ * thread call it, and read what it returned.
  */
 
+#include <linux/completion.h>
 #include <linux/debugfs.h>
+#include <linux/err.h>
 #include <linux/fs.h>
 #include <linux/kmod.h>
+#include <linux/kthread.h>
 #include <linux/module.h>
 #include <linux/sprintf.h>
 #include <linux/string.h>
 #include <linux/uaccess.h>
 
 static struct dentry *file_in_debugfs;
+
+struct asker {
+	const char *name;
+	long result;
+	struct completion done;
+};
+
+static int ask(void *data)
+{
+	struct asker *asker = data;
+
+	asker->result = request_module("%s", asker->name);
+	kthread_complete_and_exit(&asker->done, 0);
+}
+
+static long request_by_kthread(const char *name)
+{
+	struct asker asker = { .name = name };
+	struct task_struct *task;
+
+	init_completion(&asker.done);
+	task = kthread_run(ask, &asker, "test_dedup_asks");
+	if (IS_ERR(task))
+		return PTR_ERR(task);
+	wait_for_completion(&asker.done);
+	return asker.result;
+}
 
 static ssize_t request_write(struct file *file, const char __user *from, size_t len,
 			     loff_t *pos)
@@ -27,6 +58,8 @@ static ssize_t request_write(struct file *file, const char __user *from, size_t 
 
 	if (name[0] == '&')
 		result = request_module_nowait("%s", name + 1);
+	else if (name[0] == '*')
+		result = request_by_kthread(name + 1);
 	else
 		result = request_module("%s", name);
 	file->private_data = (void *)result;
