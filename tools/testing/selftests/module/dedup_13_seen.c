@@ -138,7 +138,10 @@ TEST_F(seen, loads)
 	EXPECT_STREQ(HEADER, text);
 }
 
-/* A load that waits for a request, which waits for a helper that waits for another load. */
+/*
+ * A load that waits for a request, which waits for a helper that waits for
+ * another load; and a request of somebody else, with one who has joined it.
+ */
 TEST_F(seen, requests)
 {
 	struct line line;
@@ -148,28 +151,61 @@ TEST_F(seen, requests)
 	helper_script("wanted", "load " MODULES_DIR "test_dedup_b.ko gate=0\n");
 	caller_start(&callers[1], TEST_KO, "request=wanted", 0);
 	callers_settle(&(struct caller){ .pid = helper_pid("wanted", 0) }, 1);
-	requester_add(&callers[2], "wanted");
+	helper_script("other", "load " MODULES_DIR "test_dedup_b.ko gate=0\n");
+	requester_add(&callers[2], "other");
+	callers_settle(&(struct caller){ .pid = helper_pid("other", 0) }, 1);
+	requester_add(&callers[3], "other");
 
-	snprintf(helper, sizeof(helper), "request for wanted with helper dedup_helper[%d]",
-		 helper_pid("wanted", 0));
 	ASSERT_LT(0, slurp(DEDUP_FILE, text, sizeof(text)));
 	ASSERT_TRUE(line_at(1, &line));
 	EXPECT_STREQ("test_dedup_b.ko", line.name);
-	EXPECT_EQ(1, line.followers);
+	EXPECT_EQ(2, line.followers);
 	ASSERT_TRUE(line_at(2, &line));
 	EXPECT_STREQ("load", line.kind);
 	EXPECT_STREQ("test_dedup.ko", line.name);
+	snprintf(helper, sizeof(helper), "request for wanted with helper dedup_helper[%d]",
+		 helper_pid("wanted", 0));
 	EXPECT_STREQ(helper, line.waits_for);
+	/* What a load requests is its own business, and in no line. */
 	ASSERT_TRUE(line_at(3, &line));
 	EXPECT_STREQ("request", line.kind);
-	EXPECT_STREQ("wanted", line.name);
+	EXPECT_STREQ("other", line.name);
 	EXPECT_EQ(1, line.followers);
+	snprintf(helper, sizeof(helper), "request for other with helper dedup_helper[%d]",
+		 helper_pid("other", 0));
 	EXPECT_STREQ(helper, line.waits_for);
+	snprintf(helper, sizeof(helper), "dedup_13_seen[%d]", callers[2].pid);
+	EXPECT_STREQ(helper, line.leader);
 	EXPECT_FALSE(line_at(4, &line));
 
 	gates_open(1);
-	callers_wait(callers, 3);
-	EXPECT_EQ(3, callers_with(callers, 3, 0));
+	callers_wait(callers, 4);
+	EXPECT_EQ(4, callers_with(callers, 4, 0));
+	ASSERT_LT(0, slurp(DEDUP_FILE, text, sizeof(text)));
+	EXPECT_STREQ(HEADER, text);
+}
+
+/* What was requested is seen for as long as the helper runs, whoever waits for it. */
+TEST_F(seen, request_of_a_killed_requester)
+{
+	struct line line;
+
+	helper_script("wanted", "gate\n");
+	requester_add(&callers[0], "wanted");
+	helpers_wait_started("wanted", 1);
+	requester_add(&callers[1], "wanted");
+	kill(callers[0].pid, SIGKILL);
+	callers_wait(&callers[0], 1);
+	ASSERT_LT(0, slurp(DEDUP_FILE, text, sizeof(text)));
+	ASSERT_TRUE(line_at(1, &line));
+	EXPECT_STREQ("request", line.kind);
+	EXPECT_STREQ("wanted", line.name);
+	EXPECT_EQ(1, line.followers);
+	helper_go("wanted");
+	callers_wait(&callers[1], 1);
+	EXPECT_EQ(0, callers[1].err);
+	ASSERT_LT(0, slurp(DEDUP_FILE, text, sizeof(text)));
+	EXPECT_STREQ(HEADER, text);
 }
 
 /* A name cannot look like something else. */
@@ -343,23 +379,32 @@ TEST_F(seen, tracepoints)
 
 TEST_F(seen, tracepoints_of_requests)
 {
-	char leader[32];
+	char leader[32], killed[32];
 
 	if (access(EVENTS, F_OK))
 		SKIP(return, "this kernel has no tracepoints");
 	trace_begin();
 	spit(TRACING "events/module/module_request/enable", "1");
-	/* One leads, and is killed; of the two others one leads then. */
-	helper_script("slow", "gate\nexit 1\n");
+	/* One leads, and is killed; the two others get the answer. */
+	helper_script("slow", "gate\n");
 	for (int i = 0; i < 3; i++)
 		requester_add(&callers[i], "slow");
 	helpers_wait_started("slow", 1);
 	kill(callers[0].pid, SIGKILL);
 	callers_wait(callers, 1);
-	helpers_wait_started("slow", 2);
-	callers_settle(&callers[1], 2);
 	helper_go("slow");
 	callers_wait(&callers[1], 2);
+	/* The helper of another one is killed; of the two others one leads then. */
+	helper_script("dead", "gate\nexit 1\n");
+	for (int i = 4; i < 7; i++)
+		requester_add(&callers[i], "dead");
+	helpers_wait_started("dead", 1);
+	kill(helper_noted("dead", ".started", 0), SIGKILL);
+	callers_wait(&callers[4], 1);
+	helpers_wait_started("dead", 2);
+	callers_settle(&callers[5], 2);
+	helper_go("dead");
+	callers_wait(&callers[5], 2);
 	/* And a module that requests itself. */
 	helper_script("self", "load " TEST_KO " request=self\n");
 	caller_start(&callers[3], TEST_KO, "request=self", 0);
@@ -368,14 +413,21 @@ TEST_F(seen, tracepoints_of_requests)
 	trace_end();
 
 	snprintf(leader, sizeof(leader), " leader=%d ", callers[0].pid);
-	/* The one who asks again does so visibly. */
-	EXPECT_EQ(4, events("request", "slow wait=1 "));
-	EXPECT_EQ(2, events("lead", "request slow "));
+	EXPECT_EQ(3, events("request", "slow wait=1 "));
+	EXPECT_EQ(1, events("lead", "request slow "));
 	EXPECT_EQ(2, events("join", leader));
-	EXPECT_EQ(2, events("retry", leader));
+	EXPECT_EQ(0, events("retry", leader));
 	EXPECT_EQ(1, events("done", " result=-512 followers=2 "));
 	EXPECT_EQ(3, events("done", "request slow leader="));
-	EXPECT_EQ(1, events("done", " result=256 followers=1 waited_ns=0"));
+	EXPECT_EQ(2, events("done", " result=0 followers=0 "));
+
+	snprintf(killed, sizeof(killed), " leader=%d ", callers[4].pid);
+	EXPECT_EQ(2, events("lead", "request dead "));
+	EXPECT_EQ(2, events("join", killed));
+	EXPECT_EQ(2, events("retry", killed));
+	EXPECT_EQ(3, events("done", "request dead leader="));
+	EXPECT_EQ(1, events("done", " result=9 followers=2 "));
+	EXPECT_EQ(1, events("done", " result=256 followers=1 waited_ns="));
 	EXPECT_EQ(1, events("done", " result=256 followers=0 "));
 	EXPECT_EQ(1, events("refuse", "load test_dedup.ko leader="));
 }
