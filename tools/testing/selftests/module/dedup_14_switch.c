@@ -2,11 +2,12 @@
 /*
  * Guarantee 14 of Documentation/admin-guide/module-dedup.rst.
  *
- * module.dedup= is on, c or off, and can be changed at any time. So can
- * module.dedup_requests=, which leaves out requests alone.
+ * Module.dedup= is on, c or off, and can be changed at any time.
+ * Requests can be left out by themselves, with module.dedup_requests=.
  */
 
 #include "dedup_harness.h"
+#include "dedup_helper.h"
 
 #define N 8
 
@@ -27,6 +28,7 @@ FIXTURE_TEARDOWN(mode)
 {
 	gates_open(~0);
 	set_dedup("on");
+	set_dedup_requests("Y");
 	unload("test_dedup");
 }
 
@@ -42,6 +44,24 @@ TEST_F(mode, values)
 	}
 	EXPECT_EQ(-EINVAL, spit(DEDUP_PARAM, "bogus"));
 	EXPECT_EQ(-EINVAL, spit(DEDUP_PARAM, "1"));
+	ASSERT_LT(0, slurp(DEDUP_PARAM, buf, sizeof(buf)));
+	EXPECT_STREQ("on\n", buf);
+}
+
+TEST_F(mode, requests_values)
+{
+	static const char * const modes[] = { "N", "Y", "0", "1" };
+	char buf[16];
+
+	for (size_t i = 0; i < ARRAY_SIZE(modes); i++) {
+		EXPECT_EQ(0, spit(REQUESTS_PARAM, modes[i]));
+		ASSERT_LT(0, slurp(REQUESTS_PARAM, buf, sizeof(buf)));
+		EXPECT_STREQ(i % 2 ? "Y\n" : "N\n", buf);
+	}
+	EXPECT_EQ(-EINVAL, spit(REQUESTS_PARAM, "bogus"));
+	ASSERT_LT(0, slurp(REQUESTS_PARAM, buf, sizeof(buf)));
+	EXPECT_STREQ("Y\n", buf);
+	/* This is not what the other one says. */
 	ASSERT_LT(0, slurp(DEDUP_PARAM, buf, sizeof(buf)));
 	EXPECT_STREQ("on\n", buf);
 }
@@ -93,6 +113,32 @@ TEST_F(mode, flights_that_are_up_finish)
 	since = stats_since(self->before);
 	EXPECT_COUNT(1, since.led);
 	EXPECT_COUNT(N - 1, since.joined);
+}
+
+/* Loads are joined all the same. */
+TEST_F(mode, requests_left_out)
+{
+	char modprobe[256];
+	struct stats since;
+
+	ASSERT_EQ(0, requests_load());
+	ASSERT_EQ(0, spit(REQUESTS_PARAM, "N"));
+	ASSERT_EQ(0, helper_install(modprobe, sizeof(modprobe)));
+	helper_script("wanted", "load " TEST_KO " gate=0\nanswer\n");
+	requesters_start(callers, N, "wanted");
+	callers_release();
+	gates_wait_entered(1);
+	for (int i = 0; i < N; i++)
+		callers_settle(&(struct caller){ .pid = helper_pid("wanted", i) }, 1);
+	gates_open(1);
+	callers_wait(callers, N);
+	helper_restore(modprobe);
+	EXPECT_EQ(N, callers_with(callers, N, 0));
+	EXPECT_EQ(N, helpers_started("wanted"));
+	since = stats_since(self->before);
+	EXPECT_EQ(1, since.led);
+	EXPECT_EQ(N - 1, since.joined);
+	EXPECT_EQ(0, since.requests_led + since.requests_joined + since.requests_alone);
 }
 
 TEST_HARNESS_MAIN
