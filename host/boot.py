@@ -223,6 +223,11 @@ def _modules(kernel, how):
     )
     for script in GUEST.iterdir():
         shutil.copy2(script, folder)
+    run(
+        [tools.which("gcc"), "-O2", "-Wall", "-static", "-o", folder / "helper", GUEST / "helper.c"],
+        log=log_file("helper.log"),
+        what="Building the helper",
+    )
     disk(folder, image, 64 + sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) // (1 << 19))
     shutil.rmtree(folder)
     return image
