@@ -36,7 +36,7 @@ chaos: ## CALLS= loads, removals, signals, kills and faults at random (SEED= rep
 fuzz: ## CALLS= hostile system calls
 compare: ## the kselftests on the stock kernel and on ours, in one table
 bench: ## stock, ours, and ours without joining, by instruction counts; with pictures
-boot: ## boot Debian with real udev and kmod (SMP=, SIDE=, FORM=ko|zst|xz, SUITE=, REPORT=boot|storms|pairs, SHELL=1)
+boot: ## boot Debian with real udev and kmod (SMP=, SIDE=, FORM=ko|zst|xz, SUITE=, REPORT=boot|storms|pairs|requests, SHELL=1)
 boot-compare: ## BOOTS= boots of stock, ours and ours without joining, with SIZES="8 64 255" CPUs
 deb: ## Debian packages of the patched kernel, installed in a Debian system and booted
 lint: ## rustfmt, clippy, rustdoc, checkpatch, shellcheck and ruff

@@ -9,7 +9,7 @@ import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from . import bench, boot, compare, deb, lint, model, runs, series, source, tap, tools, vm, watch
+from . import bench, boot, compare, deb, lint, model, requests, runs, series, source, tap, tools, vm, watch
 from .kernel import Kernel
 from .util import CACHE, OUT, Failure, say
 
@@ -278,6 +278,9 @@ def cmd_boot():
     if os.environ.get("GUEST_SHELL"):
         boot.shell(kernel, smp=smp, side=side, how=how, distribution=boot.suite())
     say(f"Booting Debian {boot.suite()} with {smp} CPUs")
+    if report == "requests":
+        requests.measure(kernel, side, smp)
+        return
     words = [f"rounds={vm.number('ROUNDS', 1000)}"]
     result = boot.boot(
         kernel, "boot", smp=smp, side=side, how=how, report=report, words=words, distribution=boot.suite()

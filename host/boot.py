@@ -14,7 +14,7 @@ from . import apt, runs, tools, vm
 from .util import CACHE, OUT, TOP, Failure, locked, log_file, markdown, run, say
 
 # What is done in the guest after the boot.
-REPORTS = ("boot", "storms", "pairs")
+REPORTS = ("boot", "storms", "pairs", "requests")
 JSON = OUT / "boot.json"
 # The same while boots go on, so that what was there before is kept until all is done.
 PART = OUT / "boot.part.json"
@@ -22,7 +22,11 @@ GUEST = TOP / "vm/root"
 ROOTS = CACHE / "root"
 SUITE = "trixie"
 SUITES = ("bookworm", "trixie", "forky", "sid")
-PACKAGES = ("systemd", "systemd-sysv", "udev", "kmod", "dbus", "login", "passwd", "initramfs-tools", "zstd")
+PACKAGES = (
+    *("systemd", "systemd-sysv", "udev", "kmod", "dbus", "login", "passwd", "initramfs-tools", "zstd"),
+    # What REPORT=requests runs.
+    *("iptables", "iproute2", "squashfs-tools"),
+)
 SIDES = {"stock": "stock", "ours": "ours", "off": "ours, module.dedup=off"}
 # How modules are on the disk: plain, or compressed by what.
 FORMS = {"ko": None, "zst": ("zstd", "-q", "-3", "--rm"), "xz": ("xz", "--check=crc32", "--lzma2=dict=1MiB")}
