@@ -10,7 +10,7 @@ from .util import OUT, Failure, markdown, say
 
 JSON = OUT / "requests.json"
 PROCESSES = 64
-ROUNDS = 5
+ROUNDS = 3
 # The ways in which requests are joined, by the side whose kernel can do that: vm/root/requests sets them.
 MODES = {"stock": ("stock",), "off": ("off",), "ours": ("on", "loads", "c")}
 NAMES = {
@@ -101,6 +101,7 @@ def measure(kernel, side, smp):
         f"requests-{side}",
         smp=smp,
         side=side,
+        limit=7200,
         how=boot.form(),
         report="requests",
         words=words(side, processes, rounds),
