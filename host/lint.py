@@ -175,14 +175,14 @@ def disabled(kernel):
     for one in kernels:
         one.configure()
         try:
-            one.make("kernel/module/", what=f"Building the module loader of {one.name}")
+            one.make("kernel/module/", "kernel/umh.o", what=f"Building the module loader of {one.name}")
         except Failure as failure:
             say(str(failure))
             return [(f"{one.source.name} builds", tap.FAILED)]
     results = [("builds", tap.PASSED)]
-    for name in ("main.o", "stats.o", "kmod.o"):
-        texts = [disassembly(one.folder / "kernel/module" / name) for one in kernels]
-        results.append((f"{name} is what stock has", tap.PASSED if texts[0] == texts[1] else tap.FAILED))
+    for name in ("module/main.o", "module/stats.o", "module/kmod.o", "umh.o"):
+        texts = [disassembly(one.folder / "kernel" / name) for one in kernels]
+        results.append((f"{Path(name).name} is what stock has", tap.PASSED if texts[0] == texts[1] else tap.FAILED))
     members = [output_of(["ar", "t", "kernel/module/built-in.a"], cwd=one.folder) for one in kernels]
     results.append(("no other object is linked", tap.PASSED if members[0] == members[1] else tap.FAILED))
     return results
