@@ -494,28 +494,28 @@ static void alone_below_a_helper(struct __test_metadata *_metadata,
 	EXPECT_COUNT(0, stats_since(self->before).refused);
 }
 
-TEST_F(requests, helper_is_alone)
+TEST_F_SLOW(requests, helper_is_alone)
 {
 	alone_below_a_helper(_metadata, self, OUTER);
 }
 
-TEST_F(requests, helper_is_alone_after_exec)
+TEST_F_SLOW(requests, helper_is_alone_after_exec)
 {
 	alone_below_a_helper(_metadata, self, "fork\nexec inner\n");
 }
 
-TEST_F(requests, child_of_a_helper_is_alone)
+TEST_F_SLOW(requests, child_of_a_helper_is_alone)
 {
 	alone_below_a_helper(_metadata, self, "fork\nfork\n" OUTER);
 }
 
-TEST_F(requests, orphan_of_a_helper_is_alone)
+TEST_F_SLOW(requests, orphan_of_a_helper_is_alone)
 {
 	alone_below_a_helper(_metadata, self, "pipe\norphan\n" OUTER);
 }
 
 /* Its helper is long over, but who knows who waits for it. */
-TEST_F(requests, daemon_of_a_helper_is_alone)
+TEST_F_SLOW(requests, daemon_of_a_helper_is_alone)
 {
 	alone_below_a_helper(_metadata, self, "leave\n" OUTER);
 }
@@ -853,11 +853,10 @@ TEST_F(requests, no_memory)
 }
 
 /* One finds no memory for a helper when it gets a place. It has that to itself. */
-TEST_F(requests, no_memory_for_the_leader)
+TEST_F_SLOW(requests, no_memory_for_the_leader)
 {
-	struct caller *more = &callers[PLACES];
-	int nth = 0, status;
-	pid_t pid;
+	struct caller *leader = &callers[PLACES], *more = leader + 1;
+	int nth = 0;
 
 	if (!have_failslab())
 		SKIP(return, "this kernel has no failslab");
@@ -867,19 +866,22 @@ TEST_F(requests, no_memory_for_the_leader)
 		;
 	ASSERT_GE(20, nth);
 	places_take(callers);
-	pid = fork();
-	if (!pid)
-		_exit(request_failing("slow", nth) != -ENOMEM);
-	wait_asleep(pid);
+	leader->request = true;
+	leader->pid = fork();
+	if (!leader->pid) {
+		leader->err = request_failing("slow", nth);
+		atomic_store(&leader->done, 1);
+		_exit(0);
+	}
+	callers_settle(leader, 1);
 	for (int i = 0; i < 3; i++)
 		requester_add(&more[i], "slow");
 	places_free(callers);
-	callers_wait(more, 3);
-	ASSERT_EQ(pid, waitpid(pid, &status, 0));
-	/* The allocator itself may have needed one more, or less. */
-	if (status)
-		SKIP(return, "another allocation failed");
+	callers_wait(leader, 4);
 	EXPECT_EQ(3, callers_with(more, 3, 0));
+	/* The allocator itself may have needed one more, or less. */
+	if (leader->err != -ENOMEM)
+		SKIP(return, "another allocation failed");
 }
 
 /* The real modprobe, an alias, and a module that it has to load before. */

@@ -68,6 +68,18 @@ static int wait_for(pid_t child)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 122;
 }
 
+/* Looks less and less often: many that wait keep the processors busy. */
+static void wait_for_file(const char *path)
+{
+	long ns = 1000000;
+
+	while (access(path, F_OK)) {
+		nanosleep(&(struct timespec){ .tv_nsec = ns }, NULL);
+		if (ns < 64000000)
+			ns *= 2;
+	}
+}
+
 /* Goes on in an orphan. How the parent ends is up to the caller. */
 static pid_t fork_orphan(void)
 {
@@ -137,8 +149,7 @@ static int do_line(char *line)
 		pthread_create(&thread, NULL, sleep_on, NULL);
 	} else if (!strcmp(what, "gate")) {
 		snprintf(path, sizeof(path), HELPER_DIR "%s.%s", name, first ?: "go");
-		while (access(path, F_OK))
-			nap();
+		wait_for_file(path);
 	} else if (!strcmp(what, "exec")) {
 		execl("dedup_helper", "./dedup_helper", "-q", "--", first, NULL);
 		exit(127);
