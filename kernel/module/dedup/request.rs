@@ -228,8 +228,8 @@ unsafe extern "C" fn module_dedup_enter_request(
     let helped = dependable().is_some();
     let loads = TABLE.as_ref().is_some_and(|table| table.knows(me));
     // SAFETY: FFI call without requirements.
-    let joins =
-        request.wait && !helped && !loads && unsafe { bindings::module_dedup_joins_requests() };
+    let on = unsafe { bindings::module_dedup_joins_requests() };
+    let joins = on && request.wait && !helped && !loads;
     // SAFETY: By the safety requirements.
     let name = Name::new(unsafe { CStr::from_char_ptr(request.name) });
 
@@ -243,8 +243,11 @@ unsafe extern "C" fn module_dedup_enter_request(
         },
         _ => None,
     };
-    let count = if run.is_some() { &LED } else { &ALONE };
-    count.add(1, Relaxed);
+    if run.is_some() {
+        LED.add(1, Relaxed);
+    } else if on {
+        ALONE.add(1, Relaxed);
+    }
     if request.wait {
         request.ticket = ask(name, me, run, helped);
     }

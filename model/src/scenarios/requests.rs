@@ -112,6 +112,10 @@ pub fn ended_by_a_worker(scene: Scene, variant: usize) {
     let end = [End::Success, End::Failure(1), End::Private][variant];
     let _ = run.end(end);
     world::end();
+    assert!(
+        world::now() < PATIENCE.into(),
+        "a follower was not woken, and came back when its patience was at its end"
+    );
 }
 
 /// The requester and the worker both say that the run has ended, and a follower waits.

@@ -19,7 +19,9 @@
 //! 1. a failure is for those who asked before the run began, and
 //! 2. a success is for those who saw no removal between the begin of the run and their question.
 //!
-//! A follower for whom an answer does not count asks again, with the moment of its first question.
+//! A caller does not join a flight whose latest run began before the last removal that it knows of,
+//! but starts another one. A follower for whom an answer does not count asks again, with the moment
+//! of its first question.
 //!
 //! A run that could not begin, since it had to wait too long for its turn, counts from the moment
 //! at which its leader began to wait.
@@ -180,10 +182,11 @@ impl<Q: Question> State<Q> {
             .find_mut(|node| node.flight.serial == flight.serial)
     }
 
-    fn ask(&mut self, question: &Q) -> Option<&mut Node<Q>> {
+    /// A flight that can still have an answer for whoever asks at that moment.
+    fn ask(&mut self, question: &Q, moment: Moment) -> Option<&mut Node<Q>> {
         self.flights
             .get_mut(question.hash())?
-            .find_mut(|node| node.flight.question.same(question))
+            .find_mut(|node| moment.removed < node.latest && node.flight.question.same(question))
     }
 
     fn remove(&mut self, flight: &Flight<Q>) -> Option<KBox<Item<Node<Q>>>> {
@@ -197,14 +200,10 @@ impl<Q: Question> State<Q> {
 }
 
 impl<Q> Node<Q> {
-    /// One more caller follows, or leads a run of its own if no run can answer it any more.
     fn join<'t>(&mut self, runs: &'t Runs<Q>, moment: Moment) -> Entry<'t, Q>
     where
         Q: Question,
     {
-        if moment.removed >= self.latest {
-            return Entry::Leader(self.lead(runs));
-        }
         self.followers = self.followers.saturating_add(1);
         Entry::Follower(Follower {
             runs,
@@ -304,7 +303,7 @@ impl<Q: Question> Runs<Q> {
     pub fn enter(&self, question: Q, moment: Moment) -> Entry<'_, Q> {
         {
             let mut state = self.state.lock();
-            if let Some(node) = state.ask(&question) {
+            if let Some(node) = state.ask(&question, moment) {
                 return node.join(self, moment);
             }
             if state.count >= MOST {
@@ -330,7 +329,7 @@ impl<Q: Question> Runs<Q> {
 
         let mut state = self.state.lock();
         // Another caller may have started the flight in the meantime.
-        if let Some(node) = state.ask(&spare.flight.question) {
+        if let Some(node) = state.ask(&spare.flight.question, moment) {
             let entry = node.join(self, moment);
             drop(state);
             return entry;

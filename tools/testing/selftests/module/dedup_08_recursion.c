@@ -335,7 +335,8 @@ TEST_F(recursion, request_that_somebody_else_makes)
 	ASSERT_EQ(2, helpers_started("self"));
 	helper_go("self");
 	EXPECT_EQ(EDEADLK, helper_result("self", 0));
-	EXPECT_EQ(0, helper_result("self", 1));
+	/* The load may be over before it calls. */
+	EXPECT_TRUE(helper_result("self", 1) == 0 || helper_result("self", 1) == EEXIST);
 	callers_wait(callers, 2);
 	EXPECT_EQ(2, callers_with(callers, 2, 0));
 	EXPECT_EQ(0, answer_to("test_dedup"));

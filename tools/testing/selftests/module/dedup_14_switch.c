@@ -122,6 +122,7 @@ TEST_F(mode, requests_left_out)
 	struct stats since;
 
 	ASSERT_EQ(0, requests_load());
+	self->before = read_stats();
 	ASSERT_EQ(0, spit(REQUESTS_PARAM, "N"));
 	ASSERT_EQ(0, helper_install(modprobe, sizeof(modprobe)));
 	helper_script("wanted", "load " TEST_KO " gate=0\nanswer\n");

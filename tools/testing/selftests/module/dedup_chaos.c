@@ -8,14 +8,19 @@
  * A round has its own mixture. The less it disturbs, the more exact are the
  * checks: where no process is killed every call must have been counted, where
  * nothing is removed every success must be live.
+ *
+ * In the last round of all it is forbidden to load modules meanwhile, which only
+ * the next boot undoes.
  */
 
 #include "dedup_workers.h"
+#include "dedup_disk.h"
 #include "dedup_helper.h"
 
 #define DIR "/tmp/dedup_chaos/"
 #define STEPS 64
-#define NAMES 4
+/* Where files are whose times are coarse. */
+#define COARSE_DIR DISK_DIR "/"
 #define BAD_FLAG 1024
 /* An errno of the kernel, which the C code lets out. */
 #define ERESTARTSYS 512
@@ -46,9 +51,32 @@ static const char * const op_names[OPS] = {
 	"rewrite", "replace", "read", "mode", "signal", "kill",
 };
 
+/* What is requested, what the helper does, and what may be the answer. */
+static const struct {
+	const char *name;
+	const char *script;
+	int results[2];
+	/* The module that is live after an answer of 0, or -1. */
+	int module;
+} asked[] = {
+	{ "chaos_0", "exit 0\n", { 0 }, -1 },
+	{ "chaos_1", "exit 1\n", { STATUS(1), STATUS(1) }, -1 },
+	{ "chaos_2", "exit 2\n", { STATUS(2), STATUS(2) }, -1 },
+	/* A signal ends the helper. */
+	{ "chaos_killed", "kill\n", { SIGKILL, SIGKILL }, -1 },
+	/* A wrapper that requests what it was started for, unless another one does so. */
+	{ "chaos_wrapper", "guard\nrequest chaos_wrapper\nunguard\nexit 0\n",
+	  { 0, STATUS(1) }, -1 },
+	/* A real module, which others remove. */
+	{ "chaos_load", "load " DIR "test_dedup_b.ko\nanswer\n", { 0, STATUS(1) }, 1 },
+};
+
+#define NAMES ((int)ARRAY_SIZE(asked))
+
 /* What a round does. */
 struct mixture {
 	bool removes, rewrites, signals, restarts, kills, faults, modes, requests;
+	bool starves, coarse, forbids;
 };
 
 /* What the workers of a round have seen and done. */
@@ -65,13 +93,13 @@ struct round {
 /* What all rounds have. */
 static struct {
 	long calls, led, joined, late, behind, retried, interrupted, bypassed, requests;
-	long faults, signals, killed, removed, reads, rounds;
+	long faults, signals, killed, removed, reads, rounds, starved, coarse, forbidden;
 } sum;
 
 static struct round *r;
 static bool can_fail;
 static const char *compressed;
-static char names[NAMES][16];
+static bool has_disk;
 static int wrong, dead, uncounted, unfinished, stuck, alarms, hung;
 
 static const char *path_of(int module, enum file file)
@@ -81,7 +109,8 @@ static const char *path_of(int module, enum file file)
 	};
 	static char path[128];
 
-	snprintf(path, sizeof(path), DIR "%s%s", modules[module], endings[file]);
+	snprintf(path, sizeof(path), "%s%s%s", r->mix.coarse ? COARSE_DIR : DIR, modules[module],
+		 endings[file]);
 	return path;
 }
 
@@ -95,7 +124,6 @@ static const char *source_of(int module)
 
 static void files_make(void)
 {
-	mkdir(DIR, 0755);
 	for (int m = 0; m < MODULES; m++) {
 		size_t len;
 		char *data = read_file(source_of(m), &len);
@@ -199,6 +227,10 @@ static void allow_all(void)
 			allow(loads[i], ERESTARTSYS);
 		}
 	}
+	for (size_t i = 0; mix->forbids && i < ARRAY_SIZE(loads); i++)
+		allow(loads[i], EPERM);
+	if (mix->forbids)
+		allow(LOAD_BAD_FLAGS, EPERM);
 	allow(LOAD_BROKEN, ENOEXEC);
 	allow(LOAD_BAD_FLAGS, EINVAL);
 	allow(LOAD_BAD_ARGS, EFAULT);
@@ -213,13 +245,14 @@ static void allow_all(void)
 
 static const char *describe(const struct mixture *mix)
 {
-	static char text[128];
+	static char text[160];
 
-	snprintf(text, sizeof(text), "%s%s%s%s%s%s%s%s", mix->removes ? " removes" : "",
+	snprintf(text, sizeof(text), "%s%s%s%s%s%s%s%s%s%s%s", mix->removes ? " removes" : "",
 		 mix->rewrites ? " rewrites" : "", mix->signals ? " signals" : "",
 		 mix->restarts ? " restarts" : "", mix->kills ? " kills" : "",
 		 mix->faults ? " faults" : "", mix->modes ? " modes" : "",
-		 mix->requests ? " requests" : "");
+		 mix->requests ? " requests" : "", mix->starves ? " starves" : "",
+		 mix->coarse ? " coarse" : "", mix->forbids ? " forbids" : "");
 	return text;
 }
 
@@ -322,18 +355,26 @@ static void do_remove(int number, unsigned long long *random)
 
 static void do_request(int number, unsigned long long *random, bool wait)
 {
-	int name = below(random, NAMES), result;
+	int name = below(random, NAMES), module = asked[name].module, result;
+	bool right;
 	char text[32];
 
-	snprintf(text, sizeof(text), "%s%s", wait ? "" : "&", names[name]);
+	snprintf(text, sizeof(text), "%s%s", wait ? "" : "&", asked[name].name);
 	atomic_fetch_add(&r->calls, 1);
 	atomic_fetch_add(&r->requested, 1);
 	result = request(text);
-	if (result == (wait ? STATUS(name) : 0))
-		return;
-	atomic_fetch_add(&r->wrong, 1);
-	ksft_print_msg("round %u, process %d: %s of %s returned %d\n", r->number, number,
-		       op_names[wait ? REQUEST : NOWAIT], names[name], result);
+	right = result == asked[name].results[0] || result == asked[name].results[1];
+	if (!wait ? result : !right) {
+		atomic_fetch_add(&r->wrong, 1);
+		ksft_print_msg("round %u:%s, process %d: %s of %s returned %d\n", r->number,
+			       describe(&r->mix), number, op_names[wait ? REQUEST : NOWAIT],
+			       asked[name].name, result);
+	}
+	if (wait && !result && module >= 0 && !r->mix.removes && !module_live(modules[module])) {
+		atomic_fetch_add(&r->dead, 1);
+		ksft_print_msg("round %u, process %d: %s succeeded, but %s is not live\n",
+			       r->number, number, asked[name].name, modules[module]);
+	}
 }
 
 /* Writes a file again, in place or as another one of that name. */
@@ -343,6 +384,9 @@ static void do_rewrite(unsigned long long *random, bool replace)
 	enum file file = chance(random, 50) ? ORIGINAL : COPY;
 	char path[128], new[160];
 
+	/* The disk has no room for many large files. */
+	if (r->mix.coarse && module == 3)
+		module = 0;
 	snprintf(path, sizeof(path), "%s", path_of(module, file));
 	snprintf(new, sizeof(new), "%s.%d", path, getpid());
 	if (!replace)
@@ -432,6 +476,9 @@ static void work(int number, struct worker *w)
 	};
 
 	sigaction(SIGUSR1, &action, NULL);
+	/* It runs when no other process wants to. */
+	if (r->mix.starves && number % 4 == 0)
+		sched_setscheduler(0, SCHED_IDLE, &(struct sched_param){ });
 	for (int i = 0; i < STEPS; i++) {
 		enum op op = some_op(&random);
 		pid_t pid;
@@ -486,9 +533,13 @@ static struct mixture some_mixture(unsigned int number)
 		.faults		= (chance(&random, 30) || sure == 5) && can_fail,
 		.modes		= chance(&random, 20) || sure == 6,
 		.requests	= chance(&random, 40) || sure == 7,
+		.starves	= chance(&random, 20) || sure == 1,
+		.coarse		= (chance(&random, 15) || sure == 2) && has_disk,
 	};
 
 	mix.restarts &= !mix.signals;
+	/* Who is killed leaves files, and the disk is small. */
+	mix.kills &= !mix.coarse;
 	return mix;
 }
 
@@ -502,7 +553,8 @@ static void check_counters(const struct stats *since, int killed)
 		       since->refused + since->requests_led + since->requests_joined +
 		       since->requests_alone;
 	long calls = r->entered + r->requested;
-	long least = r->mix.modes ? 0 : calls - killed;
+	/* What is forbidden is not counted. */
+	long least = r->mix.modes || r->mix.forbids ? 0 : calls - killed;
 	long most = calls + (r->mix.restarts ? r->handled : 0);
 
 	if (counted < least || counted > most) {
@@ -529,7 +581,9 @@ static void check_lives(const bool *live_before, int killed)
 	for (int m = 0; m < MODULES; m++) {
 		long lives = r->removed[m] + module_live(modules[m]) - live_before[m];
 
-		if (lives > r->zeros[m] + killed || (r->zeros[m] && lives + killed < 1)) {
+		/* A helper may have loaded it, too. */
+		if ((lives > r->zeros[m] + killed && !(r->mix.requests && m == 1)) ||
+		    (r->zeros[m] && lives + killed < 1)) {
 			dead++;
 			ksft_print_msg("round %u:%s: %s live %ld times, %ld told so, %d killed\n",
 				       r->number, describe(&r->mix), modules[m], lives,
@@ -538,18 +592,44 @@ static void check_lives(const bool *live_before, int killed)
 	}
 }
 
-static void run_round(unsigned int number)
+/* The helpers of processes that were killed may run for a moment. */
+static bool flights_end(void)
 {
+	for (int i = 0; i < 5000 && !nothing_in_flight_yet(); i++)
+		nap();
+	return nothing_in_flight();
+}
+
+/* Forbids to load modules once enough calls were made. */
+static void forbid(void)
+{
+	while (r->calls < processes * STEPS / 8)
+		nap();
+	spit("/proc/sys/kernel/modules_disabled", "1");
+	sum.forbidden++;
+}
+
+static void run_round(unsigned int number, bool last)
+{
+	static bool made[2];
 	bool live_before[MODULES];
 	struct stats before, since;
 	int killed;
 
 	/* A file that is written anew is another one. */
-	if (!number || r->mix.rewrites)
-		files_make();
+	if (r->mix.rewrites)
+		made[r->mix.coarse] = false;
 	memset(r, 0, sizeof(*r));
 	r->number = number;
-	r->mix = some_mixture(number);
+	if (last)
+		r->mix.forbids = true;
+	else
+		r->mix = some_mixture(number);
+	if (!made[r->mix.coarse])
+		files_make();
+	made[r->mix.coarse] = true;
+	if (r->mix.requests)
+		rmdir(helper_file("chaos_wrapper", ".guard"));
 	allow_all();
 	set_dedup("on");
 	/* The module that needs another one needs it at once, in half of the rounds. */
@@ -561,6 +641,8 @@ static void run_round(unsigned int number)
 	log_expect(r->mix.faults ? "Call Trace:" : "nothing");
 	before = read_stats();
 	workers_start(processes, work);
+	if (last)
+		forbid();
 	killed = workers_wait();
 	log_expect("nothing");
 	wrong += r->wrong;
@@ -574,8 +656,8 @@ static void run_round(unsigned int number)
 
 	check_counters(&since, killed);
 	check_lives(live_before, killed);
+	stuck += !flights_end();
 	unfinished += !all_modules_live();
-	stuck += !nothing_in_flight();
 
 	sum.rounds++;
 	sum.calls += r->calls;
@@ -591,6 +673,8 @@ static void run_round(unsigned int number)
 	sum.signals += r->handled;
 	sum.killed += killed;
 	sum.reads += r->reads;
+	sum.starved += r->mix.starves;
+	sum.coarse += r->mix.coarse;
 	for (int m = 0; m < MODULES; m++)
 		sum.removed += r->removed[m];
 }
@@ -605,20 +689,18 @@ int main(int argc, char **argv)
 	unsigned int number = 0;
 	bool measured = false;
 	char modprobe[256];
-	long memory = -1;
+	long memory = -1, now = -1;
 
 	processes = 32;
 	options(argc, argv);
 	begin(9);
 	if (requests_load() || helper_install(modprobe, sizeof(modprobe)))
 		ksft_exit_fail_msg("cannot load the modules of the tests\n");
-	for (int i = 0; i < NAMES; i++) {
-		char script[16];
-
-		snprintf(names[i], sizeof(names[i]), "chaos_%d", i);
-		snprintf(script, sizeof(script), "exit %d\n", i);
-		helper_script(names[i], script);
-	}
+	mkdir(DIR, 0755);
+	for (int i = 0; i < NAMES; i++)
+		helper_script(asked[i].name, asked[i].script);
+	/* The kernel's own minix.ko; without it, or a disk, no round is coarse. */
+	has_disk = !system("modprobe minix") && !minix_format() && !disk_mount("minix", 0);
 	compressed = find_compressed();
 	can_fail = faults_init();
 	r = shared_memory(sizeof(*r));
@@ -630,13 +712,17 @@ int main(int argc, char **argv)
 			memory = kernel_memory();
 			measured = true;
 		}
-		run_round(number++);
+		run_round(number++, false);
 		progress(sum.calls);
 	} while (sum.calls < calls_wanted && !any_failure());
 
-	if (!hung)
+	if (!hung) {
 		modules_remove();
+		now = measured ? kernel_memory() : -1;
+		run_round(number, true);
+	}
 	helper_restore(modprobe);
+	disk_umount();
 	ksft_test_result(!wrong, "every process got a result that is allowed\n");
 	ksft_test_result(!dead, "every success was live\n");
 	ksft_test_result(!unfinished, "no module is left coming or going\n");
@@ -644,9 +730,10 @@ int main(int argc, char **argv)
 	ksft_test_result(!uncounted, "the counters add up\n");
 	ksft_test_result(!stuck, "nothing is left in flight\n");
 	ksft_test_result(!alarms, "nobody was refused, and nobody died\n");
-	ksft_test_result(can_fail && compressed, "memory can run out, and files be compressed\n");
+	ksft_test_result(can_fail && compressed && has_disk,
+			 "memory can run out, files be compressed, and times coarse\n");
 	if (measured && !hung)
-		report_memory(memory);
+		report_memory(memory, now);
 	else
 		ksft_test_result_skip("memory is what it was (not measured)\n");
 	printf("@chaos seed=%llu rounds=%ld calls=%ld led=%ld joined=%ld late=%ld behind=%ld",
@@ -654,6 +741,7 @@ int main(int argc, char **argv)
 	printf(" retried=%ld interrupted=%ld alone=%ld requests=%ld removed=%ld signals=%ld",
 	       sum.retried, sum.interrupted, sum.bypassed, sum.requests, sum.removed,
 	       sum.signals);
-	printf(" killed=%ld faults=%ld reads=%ld\n", sum.killed, sum.faults, sum.reads);
+	printf(" killed=%ld faults=%ld reads=%ld starved=%ld coarse=%ld forbidden=%ld\n",
+	       sum.killed, sum.faults, sum.reads, sum.starved, sum.coarse, sum.forbidden);
 	ksft_finished();
 }

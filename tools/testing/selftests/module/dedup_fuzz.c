@@ -512,7 +512,7 @@ int main(int argc, char **argv)
 	ksft_test_result(!killed, "no process hangs, or is killed\n");
 	ksft_test_result(!unfinished, "no module is left coming or going\n");
 	ksft_test_result(!stuck, "nothing is left in flight\n");
-	report_memory(memory);
+	report_memory(memory, kernel_memory());
 	printf("@fuzz seed=%llu rounds=%u calls=%ld compared=%d\n", seed, all->round,
 	       all->calls, compared);
 	ksft_finished();

@@ -21,6 +21,9 @@
  *	gate [WHICH]		wait until the file NAME.WHICH is there (default: go)
  *	exec OTHER		become the helper of a request for OTHER
  *	once			exit with 1 if another helper has come here before
+ *	guard			exit with 1 if another helper is between here and unguard
+ *	unguard
+ *	kill			end by SIGKILL
  *	exit STATUS
  *	answer			exit with 0 if the last call loaded the module, or found it
  *
@@ -157,6 +160,15 @@ static int do_line(char *line)
 		snprintf(path, sizeof(path), HELPER_DIR "%s.once", name);
 		if (open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644) < 0)
 			exit(1);
+	} else if (!strcmp(what, "guard")) {
+		snprintf(path, sizeof(path), HELPER_DIR "%s.guard", name);
+		if (mkdir(path, 0755))
+			exit(1);
+	} else if (!strcmp(what, "unguard")) {
+		snprintf(path, sizeof(path), HELPER_DIR "%s.guard", name);
+		rmdir(path);
+	} else if (!strcmp(what, "kill")) {
+		raise(SIGKILL);
 	} else if (!strcmp(what, "exit")) {
 		exit(atoi(first));
 	} else if (!strcmp(what, "answer")) {

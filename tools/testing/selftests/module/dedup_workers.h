@@ -199,14 +199,22 @@ static inline bool all_modules_live(void)
 }
 
 /* Whether nothing is in flight: the file has its heading only. */
-static inline bool nothing_in_flight(void)
+static inline bool nothing_in_flight_yet(void)
 {
-	char buf[65536];
+	static char buf[65536];
 	int len = slurp(DEDUP_FILE, buf, sizeof(buf));
 
-	if (len > 0 && strchr(buf, '\n') == buf + len - 1)
+	return len > 0 && strchr(buf, '\n') == buf + len - 1;
+}
+
+/* The same; says what is. */
+static inline bool nothing_in_flight(void)
+{
+	static char buf[65536];
+
+	if (nothing_in_flight_yet())
 		return true;
-	ksft_print_msg("in flight: %s\n", len > 0 ? buf : "?");
+	ksft_print_msg("in flight: %s\n", slurp(DEDUP_FILE, buf, sizeof(buf)) > 0 ? buf : "?");
 	return false;
 }
 
@@ -238,11 +246,9 @@ static inline long kernel_memory(void)
 	return sum;
 }
 
-/* Reports whether memory has grown by more than noise since it was seen first. */
-static inline void report_memory(long before)
+/* Reports whether memory has grown by more than noise. */
+static inline void report_memory(long before, long now)
 {
-	long now = kernel_memory();
-
 	if (before < 0) {
 		ksft_test_result_skip("memory is what it was (kmemleak tells)\n");
 		return;
