@@ -84,14 +84,23 @@ def finish(kernel, smp, what, result, results, **more):
     return results
 
 
-def kselftests(kernel, smp, name, tests=None):
-    """Returns the results, and what the tests wrote. Where all is slow its tests may be, too."""
+def kselftests(kernel, smp, name, tests=None, without=None):
+    """Returns the results, and what the tests wrote. Where all is slow its tests may be, too.
+
+    One program may be left out, which is said, and counts as skipped.
+    """
     limit, test_limit = (3600, 300) if kernel.variant else (1500, 120 if smp > 16 else 60)
     append = [f"limit={test_limit}"]
     if tests:
         append.append(f"tests={','.join(tests)}")
+    if without:
+        append.append(f"without={without}")
     result = vm.run(kernel, "kselftest", smp=smp, append=append, limit=limit, name=name)
-    return finish(kernel, smp, "kselftests", result, tap.kselftests(result.output)), result.output
+    results = tap.kselftests(result.output)
+    if without:
+        say(f"  without {without}, most of whose time is the 5 s of requests that wait")
+        results.append((without, tap.SKIPPED))
+    return finish(kernel, smp, "kselftests", result, results), result.output
 
 
 def kmod(kernel, smp):

@@ -98,21 +98,22 @@ struct module_dedup_seen {
 /**
  * struct module_dedup_stats - what happened since boot
  * @led: flights led
- * @joined: calls that returned the result of somebody else's flight
+ * @joined: calls that returned the result of another caller's flight
  * @joined_bytes: the sizes of the files of these calls, which they did not
  *	read, in bytes
  * @most_followers: the most followers that one flight had at once
  * @interrupted: followers, and callers in line, that a signal ended
  * @behind: calls that had to wait for another load of the same file
- * @retried: followers that tried again, because their leader came to an end
- *	that was nobody else's
+ * @retried: followers that tried again, because the result of their leader was
+ *	private, or older than their question
  * @late: flights that ended without a load, since the module was live
  * @bypassed: calls that could not be de-duplicated, and went to the loader
  * @died: loads whose task died in them
- * @refused: waits that would have been for the one who waits
+ * @refused: waits that were refused, since the task would have waited for itself
  * @requests_led: requests that went to user space, and could be joined
  * @requests_joined: requests that returned the answer to another one
- * @requests_alone: requests that went to user space, and could not be joined
+ * @requests_alone: requests that went to user space, and could not be joined;
+ *	with dedup_requests=N requests are not counted at all
  * @waited_ns: how long all calls together have waited for others, in ns
  * @longest_ns: how long one of them did, at the most, in ns
  *

@@ -18,7 +18,7 @@
 
 #ifdef CONFIG_MODULE_DEDUP
 
-/* Room for our lines in the buffer of debugfs' modules/stats. */
+/* Room for the lines of this feature in the buffer of debugfs' modules/stats. */
 #define MODULE_DEDUP_STATS_SIZE 1536
 
 /**
@@ -178,8 +178,8 @@ static inline bool module_dedup_died(const struct module *mod)
 })
 
 /*
- * A wait for a symbol may end for a reason that only concerns who waits, and
- * that is what the load has to return.
+ * A wait for a symbol may fail for a reason that concerns only the task that
+ * waits, and that is what the load has to return.
  */
 static inline const struct kernel_symbol *
 module_dedup_symbol(const struct load_info *info,

@@ -307,7 +307,8 @@ fn current_id() -> TaskId {
     task_id(task)
 }
 
-/// The current task, if a helper, and with it a load, may be waiting for it.
+/// The current task, if it descends from a helper: then a request, and the load that made it, may
+/// wait for it.
 fn dependable() -> Option<TaskId> {
     // SAFETY: FFI call without requirements.
     unsafe { bindings::module_dedup_is_helped() }.then(current_id)
@@ -518,7 +519,7 @@ unsafe extern "C" fn module_dedup_init() -> c_int {
     }
 }
 
-/// Loads a module, or waits for somebody else to do it.
+/// Loads a module, or waits for another task to do it.
 ///
 /// Returns what `finit_module(2)` returns. May sleep for as long as a load takes, interruptibly
 /// while it waits for another one (`-ERESTARTSYS`).

@@ -14,6 +14,7 @@
 #include <linux/fs.h>
 #include <linux/init.h>
 #include <linux/fs_struct.h>
+#include <linux/gfs2_ondisk.h>
 #include <linux/jhash.h>
 #include <linux/limits.h>
 #include <linux/magic.h>
@@ -105,10 +106,13 @@ static bool module_dedup_requests = true;
 module_param_named(dedup_requests, module_dedup_requests, bool, 0644);
 MODULE_PARM_DESC(dedup_requests, "with dedup=on, join concurrent requests for one name, too");
 
+/* As fs/hfs/hfs.h has it. */
+#define MODULE_DEDUP_HFS_MAGIC 0x4244
+
 /*
  * Whether the change time of a file is kept by this kernel, and changes with
- * the contents. FAT has none; and what a server or a user space filesystem
- * reports may be old, or anything.
+ * the contents. FAT and HFS have no change time; and what another node, a server
+ * or a user space filesystem reports may be out of date.
  */
 static bool module_dedup_has_ctime(const struct super_block *sb)
 {
@@ -122,6 +126,8 @@ static bool module_dedup_has_ctime(const struct super_block *sb)
 	case CIFS_SUPER_MAGIC:
 	case CODA_SUPER_MAGIC:
 	case FUSE_SUPER_MAGIC:
+	case GFS2_MAGIC:
+	case MODULE_DEDUP_HFS_MAGIC:
 	case NFS_SUPER_MAGIC:
 	case OCFS2_SUPER_MAGIC:
 	case SMB2_SUPER_MAGIC:
@@ -133,10 +139,24 @@ static bool module_dedup_has_ctime(const struct super_block *sb)
 	}
 }
 
+/* Whether files of this filesystem are never written. */
+static bool module_dedup_is_image(const struct super_block *sb)
+{
+	switch (sb->s_magic) {
+	case CRAMFS_MAGIC:
+	case EROFS_SUPER_MAGIC_V1:
+	case ISOFS_SUPER_MAGIC:
+	case SQUASHFS_MAGIC:
+		return true;
+	default:
+		return false;
+	}
+}
+
 /*
  * Whether a change of the contents, after these attributes were taken, would
  * change them. A file with a multigrain change time gets another one with each
- * change after somebody looked, and one that cannot be written keeps its own.
+ * change after somebody looked, and one that is never written keeps its own.
  * Elsewhere the change time comes from a coarse clock: if that, as it was before
  * the attributes were taken, shows a later time than they do, then so will every
  * change. A server without change cookies of its own makes them of its clock.
@@ -156,7 +176,7 @@ static bool module_dedup_counts(const struct file *file, const struct kstat *sta
 	if (!module_dedup_has_ctime(inode->i_sb))
 		return false;
 
-	if (is_mgtime(inode) || sb_rdonly(inode->i_sb))
+	if (is_mgtime(inode) || module_dedup_is_image(inode->i_sb))
 		return true;
 
 	clock = timestamp_truncate(*before, inode);
@@ -279,7 +299,7 @@ static int module_dedup_describe(struct module_dedup_call *call)
 }
 
 /**
- * module_dedup_finit() - load a module, or share the load of somebody else
+ * module_dedup_finit() - load a module, or share the load of another caller
  * @file: the file
  * @uargs: the arguments, a string in user space
  * @flags: MODULE_INIT_*, valid ones only
@@ -761,7 +781,7 @@ void module_dedup_reaped(const struct subprocess_info *info)
  * @request: the request, which user space may be asked for
  *
  * Context: process context, may sleep, killably, for as long as others make
- * that request, but not longer than 5 s after the last of them has started.
+ * that request, until none of them has started a run for 5 s.
  * Return: true if there is an answer. If not the caller has to get it, and then
  * to call module_dedup_requested().
  */

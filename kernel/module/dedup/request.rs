@@ -5,9 +5,10 @@
 //! A request is answered when its helper has ended, by the worker that has reaped it: so the answer
 //! does not depend on when, or whether, the task runs that has made the request.
 //!
-//! Some tasks make each request by themselves, and nobody joins them: a task that descends from a
-//! helper, and one that loads a module. What they wait for may wait for them, so no wait for a
-//! request is ever part of a circle.
+//! Some tasks make each request by themselves, and no other task joins them: a task that descends
+//! from a helper, and one that loads a module. What they wait for may wait for them. So a wait for a
+//! request is part of no circle. Only a loader for which there was no memory, or whose load began
+//! while `module.dedup` was `c` or `off`, may join, and it waits for the limited time of a follower.
 
 use super::{
     count_wait,
@@ -68,7 +69,8 @@ const PATIENCE: Msecs = 5_000;
 /// helpers of others may be killed again and again.
 const TRIES: u32 = 3;
 
-/// How many helpers are remembered: more than run at a time (`MAX_KMOD_CONCURRENT`).
+/// How many helpers are remembered. More can run if requesters are killed; those are then not named
+/// in the log.
 const HELPERS: usize = 64;
 
 /// Empty until the early initcalls, and for good if there was no memory for it.
@@ -130,6 +132,8 @@ struct Helper {
     task: TaskId,
     name: Name,
     by: TaskId,
+    /// Whether others may join the request.
+    leads: bool,
 }
 
 impl Requests {
@@ -243,13 +247,14 @@ unsafe extern "C" fn module_dedup_enter_request(
         },
         _ => None,
     };
-    if run.is_some() {
+    let leads = run.is_some();
+    if request.wait {
+        request.ticket = ask(name, me, run, helped);
+    }
+    if leads && !request.ticket.is_null() {
         LED.add(1, Relaxed);
     } else if on {
         ALONE.add(1, Relaxed);
-    }
-    if request.wait {
-        request.ticket = ask(name, me, run, helped);
     }
     false
 }
@@ -371,6 +376,7 @@ unsafe extern "C" fn module_dedup_set_helper(run: *const c_void) {
             task,
             name: asking.name,
             by: asking.by,
+            leads: asking.run.is_some(),
         });
     }
     if let (Some(table), Some(edge)) = (TABLE.as_ref(), asking.edge) {
@@ -486,7 +492,7 @@ pub(super) fn show(m: &SeqFile) -> Result {
             Comm(*by),
             name
         );
-        match requests.find_helper(|helper| helper.name == *name) {
+        match requests.find_helper(|helper| helper.leads && helper.name == *name) {
             Some(helper) => seq_print!(
                 m,
                 "request for {} with helper {}\n",

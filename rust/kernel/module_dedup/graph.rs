@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The wait graph: who waits for whom, so that no wait goes round in a circle.
+//! The wait graph: which task waits for which, so that a wait that would close a circle is refused.
 //!
 //! Its edges name what is waited for, and not tasks: a follower waits for a *flight*, the loader of
 //! a module for the *load* of another one or for its own *request* to user space, and a request for
@@ -127,7 +127,7 @@ fn bucket(task: TaskId) -> usize {
 /// A step of a walk.
 #[derive(Default)]
 struct Hop {
-    /// Who does what is waited for, if that is known.
+    /// The task that does what is waited for, if it is known.
     doer: Option<TaskId>,
     /// What that task waits for itself.
     next: Option<Target>,
@@ -219,7 +219,7 @@ impl<K: Key> State<K> {
 pub enum Step<K: Key> {
     /// For a flight.
     Flight(FlightRef<K>),
-    /// For a load: who does it, and of what.
+    /// For a load: the task that loads, and the module.
     Load(TaskId, Option<K::Label>),
     /// For a request.
     Request {
@@ -242,7 +242,7 @@ impl<K: Key> Table<K> {
 
     /// Puts a task into the wait graph that loads, and so leads a flight, unless it does so alone.
     ///
-    /// Who waits for the flight waits for this load from then on.
+    /// Tasks that wait for the flight wait for this load from then on.
     ///
     /// May sleep, takes the table lock. Fails with `ENOMEM`.
     pub fn load(&self, task: TaskId, leader: Option<&Leader<'_, K>>) -> Result<Task<'_, K>> {

@@ -8,7 +8,8 @@
 //!
 //! A run may take longer than a follower is willing to wait, or may never end. So a flight can have
 //! several runs: a follower whose patience is at an end leads one more, and all other followers get
-//! the first answer that comes. Each new run starts the patience of the other followers anew.
+//! the first answer that comes. A follower that finds at the end of its patience that another run
+//! was started meanwhile waits once more.
 //!
 //! # Which answers count
 //!
@@ -166,7 +167,7 @@ struct Node<Q> {
     runs: u32,
     /// How many runs there have been.
     started: u32,
-    /// When the latest run began, or `u64::MAX` if it is about to.
+    /// When the latest run began, or `u64::MAX` if none has begun yet.
     latest: u64,
 }
 
@@ -220,11 +221,12 @@ impl<Q> Node<Q> {
     {
         self.runs = self.runs.saturating_add(1);
         self.started = self.started.wrapping_add(1);
-        self.latest = u64::MAX;
+        let led = runs.tick();
         Run {
             runs,
             flight: self.flight.clone(),
-            begun: Atomic::new(runs.tick()),
+            led,
+            begun: Atomic::new(led),
             over: Atomic::new(0),
         }
     }
@@ -278,11 +280,10 @@ impl<Q: Question> Runs<Q> {
     ///
     /// Any context.
     pub fn moment(&self) -> Moment {
-        // In this order: a removal that comes in between is then taken to come later.
-        let removed = self.removed.load(Relaxed);
+        // A removal that happens while this runs may count as earlier or as later.
         Moment {
             asked: self.clock.load(Relaxed),
-            removed,
+            removed: self.removed.load(Relaxed),
         }
     }
 
@@ -348,7 +349,7 @@ impl<Q: Question> Runs<Q> {
             followers: 0,
             runs: 0,
             started: 0,
-            latest: 0,
+            latest: u64::MAX,
         };
         let run = node.lead(self);
         // There always is a chain for a hash.
@@ -380,7 +381,9 @@ impl<Q: Question> Runs<Q> {
 pub struct Run<'t, Q: Question> {
     runs: &'t Runs<Q>,
     flight: FlightRef<Q>,
-    /// When it began, or when its leader set out to begin it.
+    /// When its leader set out to begin it.
+    led: u64,
+    /// When it began, or the same if it has not.
     begun: Atomic<u64>,
     /// Counts how often it was ended.
     over: Atomic<u64>,
@@ -407,8 +410,8 @@ impl<Q: Question> Run<'_, Q> {
 
     /// Ends the run. The first end of a run counts.
     ///
-    /// A success or a failure is the answer. A private end leaves it to the other runs to give one,
-    /// if there are any. Returns how many followers were told, or [`None`] if it had ended before.
+    /// A success or a failure is the answer. A private end, and that of a run that never began,
+    /// leaves it to the other runs to give one, if there are any. Returns how many followers were told, or [`None`] if it had ended before.
     ///
     /// Does not sleep. Takes the lock of the table.
     pub fn end(&self, end: End) -> Option<u32> {
@@ -420,7 +423,8 @@ impl<Q: Question> Run<'_, Q> {
             return Some(0);
         };
         node.runs = node.runs.saturating_sub(1);
-        if end == End::Private && node.runs > 0 {
+        let begun = self.begun.load(Relaxed);
+        if node.runs > 0 && (end == End::Private || begun == self.led) {
             return Some(0);
         }
         let removed = state.remove(&self.flight);
@@ -429,9 +433,7 @@ impl<Q: Question> Run<'_, Q> {
             End::Failure(result) => i64::from(result),
             End::Private => NOTHING,
         };
-        self.flight
-            .begun
-            .store(self.begun.load(Relaxed) as i64, Relaxed);
+        self.flight.begun.store(begun as i64, Relaxed);
         self.flight.answer.store(answer, Relaxed);
         drop(state);
 

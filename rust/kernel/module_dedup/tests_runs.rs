@@ -159,6 +159,23 @@ mod suite {
         Ok(())
     }
 
+    /// A further run that never begins makes an old flight no newer, and gives it no answer.
+    #[test]
+    fn further_run_that_never_begins() -> Result {
+        let runs = Runs::new()?;
+        let first = leader(&runs, runs.moment())?;
+        first.begin();
+        let waits = follower(&runs, runs.moment())?;
+        let second = turn(follower(&runs, runs.moment())?)?;
+        runs.removal();
+        let newer = leader(&runs, runs.moment())?;
+        assert_eq!(second.end(End::Failure(-62)), Some(0));
+        drop(newer);
+        assert_eq!(first.end(End::Success), Some(1));
+        assert_eq!(told(waits)?, Some(0));
+        Ok(())
+    }
+
     #[test]
     fn removal_before_the_run_does_not_matter() -> Result {
         let runs = Runs::new()?;

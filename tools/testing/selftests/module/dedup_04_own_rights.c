@@ -327,7 +327,7 @@ TEST_F(own_rights, many_of_both_at_once)
 /*
  * A leader is asked about twice, the second time when its turn has come. If it
  * is no longer allowed to load by then, that is nothing to its followers (which
- * is clause 6): they try again.
+ * is guarantee 6): they try again.
  */
 TEST_F(own_rights, leader_denied_when_its_turn_comes)
 {

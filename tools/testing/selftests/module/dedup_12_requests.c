@@ -3,7 +3,7 @@
  * Guarantee 12 of Documentation/admin-guide/module-dedup.rst.
  *
  * Concurrent requests for one name run one modprobe, and nobody pays
- * for it. Clause 16: no answer is older than its question.
+ * for it. Guarantee 16: no answer is older than its question.
  *
  * A module of the tests makes the requests, and dedup_helper, or the real
  * modprobe, gets them. What takes the kernel some seconds is in

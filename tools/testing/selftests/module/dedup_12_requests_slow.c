@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Clause 12: concurrent requests for one name run one modprobe, and nobody pays
+ * Guarantee 12 of Documentation/admin-guide/module-dedup.rst.
+ *
+ * Concurrent requests for one name run one modprobe, and nobody pays
  * for it. This is the part that takes some seconds, for that is how long the
  * kernel waits for a place for a helper.
  */

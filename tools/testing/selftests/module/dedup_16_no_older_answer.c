@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Clause 16: nobody gets an answer that is older than the question. A load that
+ * Guarantee 16 of Documentation/admin-guide/module-dedup.rst.
+ *
+ * Nobody gets an answer that is older than the question. A load that
  * has failed takes no more followers, even if its leader is not back yet: who
  * calls then has perhaps done something about what it failed for.
  */

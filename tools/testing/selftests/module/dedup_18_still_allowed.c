@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Clause 18: a caller that has waited is checked again before it loads a module
+ * Guarantee 18 of Documentation/admin-guide/module-dedup.rst.
+ *
+ * A caller that has waited is checked again before it loads a module
  * itself, by whatever way it came to that.
  *
  * What changes meanwhile is kernel.modules_disabled, which cannot be undone
