@@ -3,8 +3,8 @@
 //! Module load de-duplication: the policy.
 //!
 //! What makes two calls of `finit_module(2)` the same, and what a caller does once the flight table
-//! ([`kernel::module_dedup`]) has told it whether it leads, follows, or stands in line. Requests are
-//! in `request.rs`.
+//! ([`kernel::module_dedup`]) has told it whether it leads, follows, or stands in line. The policy
+//! for requests is in `request.rs`.
 //!
 //! C header: [`include/linux/module_dedup.h`](srctree/include/linux/module_dedup.h)
 
@@ -686,8 +686,8 @@ fn load(leader: Option<Leader<'static, Load>>, call: &mut bindings::module_dedup
         module: Cell::new(ptr::null_mut()),
         started: Cell::new(false),
     };
-    // Without memory for the guard the flight stays up, so that there is one load all the same. Only
-    // if the task dies in it do its followers wait in vain.
+    // Without memory for the guard the flight stays up, so that there is one load all the same.
+    // Only if the task dies in it do its followers wait in vain.
     let guard = ExitGuard::new(underway, GFP_KERNEL);
     if let Ok(guard) = &guard {
         guard.started.set(true);

@@ -6,9 +6,9 @@
 //! does not depend on when, or whether, the task runs that has made the request.
 //!
 //! Some tasks make each request by themselves, and no other task joins them: a task that descends
-//! from a helper, and one that loads a module. What they wait for may wait for them. So a wait for a
-//! request is part of no circle. Only a loader for which there was no memory, or whose load began
-//! while `module.dedup` was `c` or `off`, may join, and it waits for the limited time of a follower.
+//! from a helper, and one that loads a module. What they wait for may wait for them. So a wait for
+//! a request is part of no circle. Only a loader for which there was no memory, or whose load began
+//! while `module.dedup` was `c` or `off`, may join, for the limited time of a follower.
 
 use super::{
     count_wait,
@@ -65,8 +65,8 @@ use kernel::{
 /// kernel lets a request wait for a place (`MAX_KMOD_ALL_BUSY_TIMEOUT`).
 const PATIENCE: Msecs = 5_000;
 
-/// How often a follower asks again. After that it goes alone, as on a kernel that joins nothing: the
-/// helpers of others may be killed again and again.
+/// How often a follower asks again. After that it goes alone, as on a kernel that joins nothing:
+/// the helpers of others may be killed again and again.
 const TRIES: u32 = 3;
 
 /// How many helpers are remembered. More can run if requesters are killed; those are then not named

@@ -411,7 +411,8 @@ impl<Q: Question> Run<'_, Q> {
     /// Ends the run. The first end of a run counts.
     ///
     /// A success or a failure is the answer. A private end, and that of a run that never began,
-    /// leaves it to the other runs to give one, if there are any. Returns how many followers were told, or [`None`] if it had ended before.
+    /// leaves it to the other runs to give one, if there are any. Returns how many followers were
+    /// told, or [`None`] if it had ended before.
     ///
     /// Does not sleep. Takes the lock of the table.
     pub fn end(&self, end: End) -> Option<u32> {

@@ -410,7 +410,7 @@ TEST_F_SLOW(recursion, deputy_is_reported)
 	static char text[65536];
 	char waiter[64], loader[64];
 	const char *const names[] = {
-		waiter, "test_dedup_deputy.ko", loader, "Call Trace:", "test_dedup_deputy_init",
+		waiter, "test_dedup_deputy.ko", loader, "Call Trace:", "[test_dedup_deputy]",
 		"request for deputy", "dedup_deputy[",
 	};
 	int told = 0;
@@ -422,7 +422,7 @@ TEST_F_SLOW(recursion, deputy_is_reported)
 	helper_script("deputy", "load " DEPUTY_KO "\n");
 	caller_start(&callers[0], DEPUTY_KO, "", 0);
 	helper = helper_pid("deputy", 0);
-	log_wait_reported(self->log, "test_dedup_deputy_init", text, sizeof(text));
+	log_wait_reported(self->log, "[test_dedup_deputy]", text, sizeof(text));
 	log_expect("nothing");
 
 	snprintf(waiter, sizeof(waiter), "dedup_helper[%d]", helper);
