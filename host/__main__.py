@@ -14,6 +14,10 @@ from .kernel import Kernel
 from .util import CACHE, OUT, Failure, say
 
 
+# Tests of waits that take the kernel its 5 s, or many of these. One run of them fits into an hour.
+SLOW = "dedup_12_requests_slow"
+
+
 def built(variant=None, tests=False):
     """The patched kernel, up to date, with its modules and selftests.
 
@@ -318,7 +322,7 @@ def test_plain(tally, kernel):
     report(tally, "KUnit, 8 CPUs", runs.kunit(kernel, 8))
     outputs = {}
     for smp in (8, 1, 2, 64):
-        without = None if smp == 8 else "dedup_12_requests_slow"
+        without = None if smp == 8 else SLOW
         results, outputs[smp] = runs.kselftests(kernel, smp, f"kselftest-smp{smp}", without=without)
         report(tally, f"kselftest, {smp} CPUs", results)
     report(tally, "reading in a storm", runs.reading(kernel))
@@ -329,10 +333,10 @@ def test_plain(tally, kernel):
     return outputs[8]
 
 
-def test_sanitized(tally, name, chaos, fuzz):
+def test_sanitized(tally, name, chaos, fuzz, without=None):
     """The kselftests, and so many random calls, on a kernel that finds mistakes."""
     kernel = built(name, tests=True)
-    results, _ = runs.kselftests(kernel, runs.SANITIZED_SMP, f"kselftest-{name}")
+    results, _ = runs.kselftests(kernel, runs.SANITIZED_SMP, f"kselftest-{name}", without=without)
     report(tally, f"kselftest, {name} kernel", results)
     for what, calls in (("chaos", chaos), ("fuzz", fuzz)):
         report(tally, f"{what}, {name} kernel", runs.at_random(kernel, what, runs.RANDOM_SMP, calls))
@@ -354,7 +358,7 @@ def cmd_test():
         debug = aside.submit(built_aside, "debug")
         test_plain(tally, kernel)
         debug.result()
-    test_sanitized(tally, "debug", 5_000, 10_000)
+    test_sanitized(tally, "debug", 5_000, 10_000, without=SLOW)
     finish(tally)
 
 
