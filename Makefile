@@ -13,7 +13,7 @@ export GUEST_SHELL := $(filter-out 0,$(SHELL))
 override SHELL := /bin/sh
 endif
 
-TARGETS := run test test-debug test-all kselftest kunit model chaos fuzz compare bench boot boot-compare deb lint shell watch storm \
+TARGETS := run test test-debug test-all kselftest kunit model chaos fuzz compare bench boot boot-compare mounts deb lint shell watch storm \
 	kernel where series apply clean
 
 .PHONY: help python $(TARGETS)
@@ -38,6 +38,7 @@ compare: ## the kselftests on the stock kernel and on ours, in one table
 bench: ## stock, ours, and ours without joining, by instruction counts; with pictures
 boot: ## boot Debian with real udev and kmod (SMP=, SIDE=, FORM=ko|zst|xz, SUITE=, REPORT=boot|storms|pairs|requests, SHELL=1)
 boot-compare: ## BOOTS= boots of stock, ours and ours without joining, with SIZES="8 64 255" CPUs
+mounts: ## N= processes mount what needs a missing module: requests joined, and not
 deb: ## Debian packages of the patched kernel, installed in a Debian system and booted
 lint: ## rustfmt, clippy, rustdoc, checkpatch, shellcheck and ruff
 shell: ## a shell in the booted kernel

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from . import bench, boot, compare, deb, lint, model, requests, runs, series, source, tap, tools, vm, watch
 from .kernel import Kernel
-from .util import CACHE, OUT, Failure, say
+from .util import CACHE, OUT, Failure, markdown, say
 
 
 # Tests of waits that take the kernel its 5 s, or many of these. One run of them fits into an hour.
@@ -255,6 +255,25 @@ def cmd_bench():
         key, apart = bench.differences(before, figures)
         print(f"\nSince the last run no figure has changed by more than {apart:.1%}{f' ({key})' if key else ''}.")
     say(f"\nAll figures: {bench.JSON}, by function: {bench.PROFILE}, pictures: {bench.OUT}/bench-*.svg")
+
+
+def cmd_mounts():
+    """64 processes mount a filesystem whose module is missing: joined requests beside the kernel's own code."""
+    kernel = built()
+    count = vm.number("N", 64)
+    say(f"Booting it, with a clock that counts instructions; {count} processes mount at once")
+    result = vm.run(kernel, "mounts", append=[f"n={count}"], limit=1200, icount=True, follow=runs.follow_steps).check()
+    helpers = [runs.words_of(line) for line in re.findall(r"^@helpers (.*)$", result.output, re.M)]
+    times = [runs.words_of(line) for line in re.findall(r"^@mounts (.*)$", result.output, re.M)]
+    rows = [["filesystem", "module.dedup=", "mounted", "helpers", "ms, least to most"]]
+    for one in helpers:
+        same = [int(it["ms"]) for it in times if (it["fs"], it["mode"]) == (one["fs"], one["mode"])]
+        took = f"{min(same)} to {max(same)}"
+        rows.append([one["fs"], one["mode"], f"{one['mounted']} of {count}", one["helpers"], took])
+    OUT.mkdir(exist_ok=True)
+    (OUT / "mounts.md").write_text(markdown(rows))
+    print(markdown(rows), end="")
+    say(f"The same as Markdown: {OUT / 'mounts.md'}; the kernel log: {result.log_file}")
 
 
 def kernels_to_boot(sides):

@@ -10,7 +10,7 @@ from . import tools
 from .util import TOP, Failure, output_of
 
 # busybox gives all other commands, but these are the real ones.
-PROGRAMS = ("kmod", "bash", "perf", "timeout", "trace-cmd")
+PROGRAMS = ("kmod", "bash", "mkfs.minix", "perf", "timeout", "trace-cmd")
 KMOD_NAMES = ("modprobe", "insmod", "rmmod", "lsmod", "modinfo", "depmod")
 
 
