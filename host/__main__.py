@@ -13,7 +13,6 @@ from . import bench, boot, compare, deb, lint, model, requests, runs, series, so
 from .kernel import Kernel
 from .util import CACHE, OUT, Failure, markdown, say
 
-
 # Tests of waits that take the kernel its 5 s, or many of these. One run of them fits into an hour.
 SLOW = "dedup_12_requests_slow"
 
