@@ -390,11 +390,6 @@ pub struct Run<'t, Q: Question> {
 }
 
 impl<Q: Question> Run<'_, Q> {
-    /// The flight that it is for.
-    pub fn flight(&self) -> &FlightRef<Q> {
-        &self.flight
-    }
-
     /// Notes that the run begins: what it finds is true for all who ask from here on, until there
     /// is a removal. To be called once.
     ///

@@ -113,7 +113,7 @@ mod suite {
         assert_eq!(told(early)?, Some(256));
         assert_eq!(told(late)?, None);
 
-        // It keeps its moment, and gets the failure of the next run, whoever leads that.
+        // It keeps its moment, and gets the failure of the next run, whichever caller leads that.
         let run = leader(&runs, runs.moment())?;
         run.begin();
         let again = follower(&runs, moment)?;
