@@ -224,13 +224,21 @@ static inline int module_dedup_requested(struct module_dedup_request *request,
 
 #define MODULE_DEDUP_STATS_SIZE 0
 
+/*
+ * Macros, since even an empty function can change what the compiler makes of
+ * the function that calls it.
+ */
+#define module_dedup_set_call(...)	do { } while (0)
+#define module_dedup_prepare(...)	do { } while (0)
+#define module_dedup_becoming(...)	do { } while (0)
+#define module_dedup_unformed(...)	do { } while (0)
+#define module_dedup_live(...)	do { } while (0)
+#define module_dedup_gone(...)	do { } while (0)
+#define module_dedup_failed(...)	do { } while (0)
+#define module_dedup_removal()	do { } while (0)
+
 static inline void module_dedup_show_stats(char *buf, size_t size,
 					   unsigned int *len)
-{
-}
-
-static inline void module_dedup_set_call(struct load_info *info,
-					 struct module_dedup_call *call)
 {
 }
 
@@ -238,35 +246,6 @@ static inline char *module_dedup_args(const struct load_info *info,
 				      const char __user *uargs)
 {
 	return strndup_user(uargs, ~0UL >> 1);
-}
-
-static inline void module_dedup_prepare(struct module *mod,
-					const struct load_info *info)
-{
-}
-
-static inline void module_dedup_becoming(const struct load_info *info, int err)
-{
-}
-
-static inline void module_dedup_unformed(struct module *mod, int err)
-{
-}
-
-static inline void module_dedup_live(struct module *mod)
-{
-}
-
-static inline void module_dedup_gone(struct module *mod)
-{
-}
-
-static inline void module_dedup_failed(struct module *mod)
-{
-}
-
-static inline void module_dedup_removal(void)
-{
 }
 
 static inline bool module_dedup_died(const struct module *mod)
