@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from . import bench, boot, compare, deb, lint, model, requests, runs, series, source, tap, tools, vm, watch
 from .kernel import Kernel
+from .settings import asked
 from .util import CACHE, OUT, Failure, markdown, say
 
 # Tests of waits that take the kernel its 5 s, or many of these. One run of them fits into an hour.
@@ -23,7 +24,7 @@ def built(variant=None, tests=False):
     It is the usual one ("") or one that finds mistakes; the one that the user asks for by KERNEL= if not given.
     """
     if variant is None:
-        variant = runs.kernel_asked_for()
+        variant = asked().kernel
     toolchain = tools.ensure(tests)
     if variant == "debug":
         tools.ensure_llvm()
@@ -78,8 +79,8 @@ def print_table(storms, modprobes):
 def cmd_storm():
     """One storm, of as many processes as there are CPUs, unless N= says otherwise."""
     kernel = built()
-    smp = vm.number("SMP", 255)
-    count = vm.number("N", smp)
+    smp = asked().smp or 255
+    count = asked().n or smp
     say(f"Booting it with {smp} CPUs")
     result = vm.run(kernel, "storm", smp=smp, append=[f"n={count}"], limit=1800, follow=runs.follow_steps).check()
     words = runs.found(result.output, "storm on")
@@ -95,7 +96,7 @@ def cmd_watch():
     """Storms, and a table of what is in flight that refreshes."""
     kernel = built()
     say("Booting it")
-    result = vm.run(kernel, "watch", append=[f"n={vm.number('N', 200)}"], follow=watch.Screen().line).check()
+    result = vm.run(kernel, "watch", append=[f"n={asked().n or 200}"], follow=watch.Screen().line).check()
     say(f"\nThe kernel log: {result.log_file}")
 
 
@@ -121,7 +122,7 @@ def cmd_where():
 
 
 def cmd_apply():
-    given = os.environ.get("KSRC")
+    given = asked().ksrc
     if not given:
         raise Failure(f"Which tree? make apply KSRC=/path/to/linux (we have patches for {series.supported_text()})")
     series.apply(given)
@@ -191,24 +192,25 @@ def cmd_model():
 
 
 def cmd_kunit():
-    finish_one("KUnit", runs.kunit(built(), vm.number("SMP", vm.DEFAULT_SMP)))
+    finish_one("KUnit", runs.kunit(built(), asked().smp or vm.DEFAULT_SMP))
 
 
 def cmd_kselftest():
     """The kselftests alone, or those that TESTS= names."""
     kernel = built()
-    smp = vm.number("SMP", runs.SANITIZED_SMP if kernel.variant else vm.DEFAULT_SMP)
-    results, _ = runs.kselftests(kernel, smp, "kselftest", named_tests())
+    smp = asked().smp or (runs.SANITIZED_SMP if kernel.variant else vm.DEFAULT_SMP)
+    unknown = [name for name in asked().tests if name not in kernel.tests()]
+    if unknown:
+        raise Failure(f"TESTS={unknown[0]} is none of {', '.join(kernel.tests())}.")
+    results, _ = runs.kselftests(kernel, smp, "kselftest", asked().tests)
     finish_one("kselftest", results)
 
 
 def at_random(what):
     """As many random calls as CALLS= says; SEED= repeats what was tried."""
     kernel = built()
-    seed = os.environ.get("SEED") and vm.number("SEED", 1)
-    smp = vm.number("SMP", runs.RANDOM_SMP)
-    results = runs.at_random(kernel, what, smp, vm.number("CALLS", 20_000), seed)
-    finish_one(what, results)
+    smp = asked().smp or runs.RANDOM_SMP
+    finish_one(what, runs.at_random(kernel, what, smp, asked().calls, asked().seed))
 
 
 def cmd_chaos():
@@ -217,10 +219,6 @@ def cmd_chaos():
 
 def cmd_fuzz():
     at_random("fuzz")
-
-
-def named_tests():
-    return os.environ.get("TESTS", "").replace(",", " ").split()
 
 
 def cmd_compare():
@@ -259,7 +257,7 @@ def cmd_bench():
 def cmd_mounts():
     """64 processes mount a filesystem whose module is missing: joined requests beside the kernel's own code."""
     kernel = built()
-    count = vm.number("N", 64)
+    count = asked().n or 64
     say(f"Booting it, with a clock that counts instructions; {count} processes mount at once")
     result = vm.run(kernel, "mounts", append=[f"n={count}"], limit=1200, icount=True, follow=runs.follow_steps).check()
     helpers = [runs.words_of(line) for line in re.findall(r"^@helpers (.*)$", result.output, re.M)]
@@ -278,7 +276,7 @@ def cmd_mounts():
 def kernels_to_boot(sides):
     """The kernels for a Debian system, up to date; and the system, first, since that may fail at once."""
     toolchain = tools.ensure()
-    boot.root(boot.suite())
+    boot.root()
     stock, patched = source.trees(toolchain)
     trees = {"stock": stock, "ours": patched}
     built = {name: Kernel(toolchain, trees[name], "boot").build().stage(patched) for name in trees if name in sides}
@@ -287,26 +285,20 @@ def kernels_to_boot(sides):
 
 def cmd_boot():
     """One boot of a Debian system: systemd, udev and kmod, with our kernel, or the one that SIDE= names."""
-    side = os.environ.get("SIDE") or "ours"
-    report = os.environ.get("REPORT") or "boot"
-    if side not in boot.SIDES or report not in boot.REPORTS:
-        raise Failure(f"SIDE= is one of {', '.join(boot.SIDES)}, and REPORT= one of {', '.join(boot.REPORTS)}.")
-    boot.check_variables()
-    how = boot.form()
-    if os.environ.get("GUEST_SHELL"):
+    side, report = asked().side, asked().report
+    boot.check_kernel()
+    if asked().guest_shell:
         vm.need_terminal()
     kernel = kernels_to_boot([side])[side]
-    smp = vm.number("SMP", vm.DEFAULT_SMP)
-    if os.environ.get("GUEST_SHELL"):
-        boot.shell(kernel, smp=smp, side=side, how=how, distribution=boot.suite())
-    say(f"Booting Debian {boot.suite()} with {smp} CPUs")
+    smp = asked().smp or vm.DEFAULT_SMP
+    if asked().guest_shell:
+        boot.shell(kernel, smp=smp, side=side)
+    say(f"Booting Debian {asked().suite} with {smp} CPUs")
     if report == "requests":
         requests.measure(kernel, side, smp)
         return
-    words = [f"rounds={vm.number('ROUNDS', 1000)}"]
-    result = boot.boot(
-        kernel, "boot", smp=smp, side=side, how=how, report=report, words=words, distribution=boot.suite()
-    )
+    words = [f"rounds={asked().rounds or 1000}"]
+    result = boot.boot(kernel, "boot", smp=smp, side=side, report=report, words=words)
     print(boot.shown(result))
     result.check()
     say(f"\nThe kernel log: {result.log_file}")
@@ -314,17 +306,17 @@ def cmd_boot():
 
 def cmd_boot_compare():
     """Boots of the stock kernel, ours, and ours without joining, in turn."""
-    boot.check_variables()
+    boot.check_kernel()
     tools.find_matplotlib()
     kernels = kernels_to_boot(list(boot.SIDES))
-    boot.finish(boot.compare(kernels, boot.sizes(), vm.number("BOOTS", 3)))
+    boot.finish(boot.compare(kernels, asked().sizes, asked().boots))
 
 
 def cmd_deb():
     """Debian packages of the patched kernel; installed, and booted, in a Debian system."""
-    boot.check_variables()
+    boot.check_kernel()
     toolchain = tools.ensure()
-    boot.root(boot.suite())
+    boot.root()
     _, patched = source.trees(toolchain)
     deb.build(Kernel(toolchain, patched, "boot"))
 
@@ -421,8 +413,7 @@ def main():
     # Ends what it has started, as after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        vm.check_variables()
-        runs.kernel_asked_for()
+        asked()
         commands[sys.argv[1]]()
     except Failure as failure:
         print(f"\n{failure}", file=sys.stderr)

@@ -3,7 +3,6 @@
 
 import os
 import re
-import subprocess
 import tempfile
 from pathlib import Path
 
@@ -25,7 +24,7 @@ def version_of(text):
 
 def candidate(package):
     """The version of a package that could be installed, as a tuple; () if there is none."""
-    text = output_of(["apt-cache", "policy", package], env=os.environ | {"LC_ALL": "C"}) or ""
+    text = output_of(["apt-cache", "policy", package], env={"LC_ALL": "C"}) or ""
     match = re.search(r"Candidate: (?:\d+:)?(\S+)", text)
     return version_of(match[1]) if match else ()
 
@@ -57,7 +56,7 @@ def install(packages):
         log=log,
         what="Installing packages",
         progress=True,
-        env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"},
+        env={"DEBIAN_FRONTEND": "noninteractive"},
     )
 
 
@@ -101,7 +100,7 @@ class Suites:
             'Acquire::Languages "none";\n'
             'Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";\n'
         )
-        self.env = os.environ | {"APT_CONFIG": str(self.config), "LC_ALL": "C"}
+        self.env = {"APT_CONFIG": str(self.config), "LC_ALL": "C"}
 
     def update(self):
         """Reads what can be read: one suite that is out of date must not hide the others. Returns the log."""
@@ -111,11 +110,9 @@ class Suites:
 
     def versions(self, pattern):
         """All versions of all packages whose name matches, as {name: [version]}."""
-        text = subprocess.run(
-            ["apt-cache", "madison", *self._names(pattern)], env=self.env, capture_output=True, text=True, check=False
-        ).stdout
+        text = output_of(["apt-cache", "madison", *self._names(pattern)], env=self.env, check=False)
         found = {}
-        for line in text.splitlines():
+        for line in (text or "").splitlines():
             name, version, _ = (part.strip() for part in line.split("|", 2))
             found.setdefault(name, []).append(version)
         return found

@@ -11,17 +11,14 @@ import statistics
 import sys
 
 from . import apt, runs, tools, vm
+from .settings import asked
 from .util import CACHE, OUT, TOP, Failure, locked, log_file, markdown, run, say
 
-# What is done in the guest after the boot.
-REPORTS = ("boot", "storms", "pairs", "requests")
 JSON = OUT / "boot.json"
 # The same while boots go on, so that what was there before is kept until all is done.
 PART = OUT / "boot.part.json"
 GUEST = TOP / "vm/root"
 ROOTS = CACHE / "root"
-SUITE = "trixie"
-SUITES = ("bookworm", "trixie", "forky", "sid")
 PACKAGES = (
     *("systemd", "systemd-sysv", "udev", "kmod", "dbus", "login", "passwd", "initramfs-tools", "zstd"),
     # What REPORT=requests runs.
@@ -30,8 +27,6 @@ PACKAGES = (
 SIDES = {"stock": "stock", "ours": "ours", "off": "ours, module.dedup=off"}
 # How modules are on the disk: plain, or compressed by what.
 FORMS = {"ko": None, "zst": ("zstd", "-q", "-3", "--rm"), "xz": ("xz", "--check=crc32", "--lzma2=dict=1MiB")}
-# NR_CPUS of vm/kernel.config.
-MOST_CPUS = 256
 # What udev finds besides the CPUs.
 DEVICES = (
     *("-device", "virtio-rng-pci"),
@@ -87,37 +82,8 @@ SHOWN = (
 )
 
 
-def suite():
-    name = os.environ.get("SUITE") or SUITE
-    if name not in SUITES:
-        raise Failure(f"SUITE={name} is none of {', '.join(SUITES)}.")
-    return name
-
-
-def form():
-    name = os.environ.get("FORM") or "ko"
-    if name not in FORMS:
-        raise Failure(f"FORM={name} is none of {', '.join(FORMS)}.")
-    return name
-
-
-def sizes():
-    """The numbers of CPUs that are compared."""
-    text = os.environ.get("SIZES") or "8 64 255"
-    words = text.replace(",", " ").split()
-    if not words or not all(re.fullmatch(r"[1-9]\d*", word) and int(word) <= MOST_CPUS for word in words):
-        raise Failure(f"SIZES={text} is no list of numbers of CPUs, each at most {MOST_CPUS}.")
-    return [int(word) for word in words]
-
-
-def check_variables():
-    """Fails, before anything takes long, if the user set something to a value that makes no sense."""
-    suite()
-    form()
-    sizes()
-    if vm.number("SMP", vm.DEFAULT_SMP) > MOST_CPUS:
-        raise Failure(f"SMP={os.environ['SMP']} is more than the {MOST_CPUS} CPUs that the kernel is configured for.")
-    if os.environ.get("KERNEL"):
+def check_kernel():
+    if asked().kernel:
         raise Failure("Debian is booted on a kernel of its own configuration: KERNEL= cannot be given.")
 
 
@@ -146,8 +112,9 @@ def disk(folder, image, megabytes):
     part.replace(image)
 
 
-def root(name):
+def root():
     """The disk with Debian on it; made once, and again if it is to hold something else."""
+    name = asked().suite
     with locked(f"Debian {name}"):
         return _root(name)
 
@@ -237,10 +204,10 @@ def _modules(kernel, how):
     return image
 
 
-def machine(kernel, *, how, side, report, words=(), distribution=SUITE):
+def machine(kernel, *, side, report, words=()):
     """The kernel command line, and what QEMU is told of disks and devices."""
     devices = list(DEVICES)
-    for number, path in enumerate((root(distribution), modules(kernel, how))):
+    for number, path in enumerate((root(), modules(kernel, asked().form))):
         devices += ["-drive", f"file={path},if=none,id=disk{number},format=raw,snapshot=on"]
         devices += ["-device", f"virtio-blk-pci,drive=disk{number}"]
     line = ["init=/usr/sbin/guest-init", *SYSTEM, f"report={report}", *words]
@@ -249,9 +216,9 @@ def machine(kernel, *, how, side, report, words=(), distribution=SUITE):
     return line, devices
 
 
-def boot(kernel, name, *, smp, side="ours", report="boot", how="ko", limit=3600, **more):
+def boot(kernel, name, *, smp, side="ours", report="boot", limit=3600, words=()):
     """One boot. Returns its result, good or not; but fails with vm.Crash if QEMU itself did."""
-    line, devices = machine(kernel, how=how, side=side, report=report, **more)
+    line, devices = machine(kernel, side=side, report=report, words=words)
     accel = vm.accel_or_tcg()
     result = vm.start(
         kernel, None, smp=smp, limit=limit, accel=accel, name=name, append=line, extra=devices, follow=runs.follow_steps
@@ -261,10 +228,10 @@ def boot(kernel, name, *, smp, side="ours", report="boot", how="ko", limit=3600,
     return result
 
 
-def shell(kernel, *, smp, **more):
+def shell(kernel, *, smp, side):
     """A login on this terminal; root needs no password."""
     say("A login as root; poweroff ends it, and so does Ctrl-A X.")
-    line, devices = machine(kernel, report="shell", **more)
+    line, devices = machine(kernel, side=side, report="shell")
     vm.become(kernel, smp, line, [*devices, "-serial", "mon:stdio", "-serial", "null"], initrd=False)
 
 
@@ -310,7 +277,7 @@ def one_of_many(kernel, name, side, smp):
     limit = 600 + 6 * smp
     while True:
         try:
-            result = boot(kernel, name, smp=smp, side=side, limit=limit, how=form(), distribution=suite())
+            result = boot(kernel, name, smp=smp, side=side, limit=limit)
             record |= {"seconds": round(result.seconds)} | figures(result)
             result.check()
         except Failure as failure:
@@ -325,7 +292,13 @@ def one_of_many(kernel, name, side, smp):
 def compare(kernels, sizes, boots):
     """Boots all three in turn. Returns what came of all that; a boot that fails does not stop the others."""
     accel = vm.accel_or_tcg()
-    done = {"kernel": kernels["stock"].release, "accel": accel, "suite": suite(), "form": form(), "boots": []}
+    done = {
+        "kernel": kernels["stock"].release,
+        "accel": accel,
+        "suite": asked().suite,
+        "form": asked().form,
+        "boots": [],
+    }
     OUT.mkdir(exist_ok=True)
     for smp in sizes:
         for number in range(boots):

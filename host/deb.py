@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
 """Debian packages of the patched kernel, by Kbuild; installed in a Debian system, and booted from what that made."""
 
-import os
 import shutil
 import tempfile
 from pathlib import Path
 
 from . import apt, boot, runs, tools, vm
+from .settings import asked
 from .util import OUT, Failure, log_file, run, say
 
 FOLDER = OUT / "deb"
@@ -76,16 +76,15 @@ cp "$guest"/* "$root/guest"
 
 def check(kernel, packages):
     """Installs them by the tools of a Debian system, and boots that from its own kernel and initramfs."""
-    suite = boot.suite()
-    image = boot.root(suite)
-    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+    image = boot.root()
+    environment = {"DEBIAN_FRONTEND": "noninteractive", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
     with tempfile.TemporaryDirectory(dir=boot.ROOTS) as scratch:
         disk = Path(scratch, "disk.ext4")
         log = log_file("deb-install.log")
         run(["cp", "--sparse=always", image, disk], log=log, what="Copying the system")
         for package in packages:
             shutil.copy2(package, scratch)
-        say(f"Installing them in Debian {suite}")
+        say(f"Installing them in Debian {asked().suite}")
         command = ["unshare", "--mount", "sh", "-c", INSTALL, "sh", scratch, str(boot.GUEST)]
         run(command, log=log, what="Installing", env=environment)
         say("Booting it")
@@ -103,7 +102,7 @@ def boot_installed(kernel, disk, image, initrd):
     return vm.start(
         kernel,
         None,
-        smp=vm.number("SMP", vm.DEFAULT_SMP),
+        smp=asked().smp or vm.DEFAULT_SMP,
         limit=1800,
         accel=vm.accel_or_tcg(),
         name="boot-deb",

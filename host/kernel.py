@@ -63,13 +63,18 @@ class Kernel:
     def release(self):
         return (self.folder / "include/config/kernel.release").read_text().strip()
 
+    def tests(self):
+        """The names of the kselftests of modules that are staged."""
+        listed = (self.staging / "selftests/kselftest-list.txt").read_text()
+        return re.findall(r"^module:(\S+)$", listed, re.M)
+
     def functions(self):
         """The names of all functions of the module loader, which we are a part of, without what compilers add."""
         objects = (self.folder / "kernel/module").glob("*.o")
         symbols = output_of(["nm", *objects]) or ""
         return frozenset(re.findall(r"^\w+ [tT] (\w+)", symbols, re.M))
 
-    def make(self, *targets, what, progress=True, check=True, log=None, env=None):
+    def make(self, *targets, what, progress=True, check=True, log=None):
         command = ["make", "-C", self.source, f"O={self.folder}", f"-j{jobs()}", *self.variables, *targets]
         with self.locked():
             return run(
@@ -78,7 +83,7 @@ class Kernel:
                 what=what,
                 progress=progress,
                 check=check,
-                env=self.toolchain.env | (env or {}),
+                env=self.toolchain.env,
             )
 
     def locked(self):

@@ -2,7 +2,6 @@
 """The house rules of the kernel, and that nothing changes when the option is off."""
 
 import hashlib
-import os
 import re
 import subprocess
 import sys
@@ -83,7 +82,7 @@ def documentation(tree, log):
     name = "documentation"
     pages = files(".rst", under=("Documentation",))
     abi = [path for path in (TOP / "Documentation/ABI").rglob("*") if path.is_file()]
-    env = os.environ | {"srctree": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
+    env = {"srctree": str(tree)}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "Documentation"
         for page in pages:

@@ -6,6 +6,7 @@ import re
 import sys
 
 from . import boot, runs, vm
+from .settings import asked
 from .util import OUT, Failure, markdown, say
 
 JSON = OUT / "requests.json"
@@ -95,24 +96,22 @@ def kept(done):
 
 def measure(kernel, side, smp):
     """Boots a kernel, and shows what came of it; beside what is known of other sides."""
-    processes, rounds = vm.number("N", PROCESSES), vm.number("ROUNDS", ROUNDS)
+    processes, rounds = asked().n or PROCESSES, asked().rounds or ROUNDS
     result = boot.boot(
         kernel,
         f"requests-{side}",
         smp=smp,
         side=side,
         limit=7200,
-        how=boot.form(),
         report="requests",
         words=words(side, processes, rounds),
-        distribution=boot.suite(),
     )
     done = {
         "kernel": kernel.release,
         "accel": vm.accel_or_tcg(),
         "cpus": smp,
-        "suite": boot.suite(),
-        "form": boot.form(),
+        "suite": asked().suite,
+        "form": asked().form,
         "processes": processes,
         "rounds": [{"side": side, **record} for record in rounds_of(result.output)],
     }

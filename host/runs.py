@@ -2,12 +2,11 @@
 """What is run in a guest, what came of it, and a record of it."""
 
 import json
-import os
 import random
 import re
 
 from . import tap, vm
-from .util import OUT, Failure, markdown, say
+from .util import OUT, markdown, say
 
 # Kernels that find mistakes, and by what.
 SANITIZED = {
@@ -29,14 +28,6 @@ COLUMNS = ("kernel", "cpus", "what", "rounds", "calls", "faults", "killed", "log
 # What ran, and where that is written.
 records = []
 TABLE = OUT / "ran.md"
-
-
-def kernel_asked_for():
-    """The kernel that the user has named by KERNEL=: the usual one if none."""
-    name = os.environ.get("KERNEL") or ""
-    if name and name not in SANITIZED:
-        raise Failure(f"KERNEL={name} is none of {', '.join(SANITIZED)}.")
-    return name
 
 
 def words_of(line):

@@ -3,10 +3,9 @@
 
 import json
 import re
-import subprocess
 import sys
 
-from .util import log_file
+from .util import log_file, output_of
 
 PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
 
@@ -70,12 +69,7 @@ def kunit(source, log):
     """The results of KUnit in a kernel log: [(name, result)]. The kernel's own tool reads them."""
     target = log_file("kunit.json")
     target.unlink()
-    subprocess.run(
-        [sys.executable, source / "tools/testing/kunit/kunit.py", "parse", f"--json={target}", log],
-        capture_output=True,
-        check=False,
-        env={"PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1"},
-    )
+    output_of([sys.executable, source / "tools/testing/kunit/kunit.py", "parse", f"--json={target}", log])
     results = []
 
     def walk(group, path):

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from . import apt
+from .settings import asked
 from .util import CACHE, TOP, Failure, locked, log_file, output_of, run, say
 
 # What 7.3 asks for (scripts/min-tool-version.sh); a newer kernel says so itself.
@@ -70,9 +71,9 @@ def rust_library(rustc):
 
 def find_rust():
     """A Rust compiler that is new enough, with the source of its library: (rustc, library)."""
-    for rustc in (os.environ.get("RUSTC"), shutil.which("rustc"), "/usr/bin/rustc"):
+    for rustc in (asked().rustc, shutil.which("rustc"), "/usr/bin/rustc"):
         if rustc and apt.version_of(output_of([rustc, "--version"])) >= RUSTC_MIN:
-            library = os.environ.get("RUST_LIB_SRC") or rust_library(rustc)
+            library = asked().rust_lib_src or rust_library(rustc)
             if library:
                 return rustc, library
     return None
@@ -80,8 +81,8 @@ def find_rust():
 
 def find_libclang():
     """The folder of a libclang that will do."""
-    if os.environ.get("LIBCLANG_PATH"):
-        return os.environ["LIBCLANG_PATH"]
+    if asked().libclang_path:
+        return asked().libclang_path
     for version in LIBCLANG:
         # With its headers, which are in the package that has the link, too.
         for path in Path("/usr/lib").glob(f"llvm-{version}/lib/libclang.so"):
@@ -148,12 +149,12 @@ def draw(script, data):
         [find_matplotlib(), TOP / "bench" / script, data, data.parent],
         log=log_file(f"{data.stem}-plot.log"),
         what="Drawing the pictures",
-        env=os.environ | {"MPLCONFIGDIR": str(CACHE / "matplotlib")},
+        env={"MPLCONFIGDIR": str(CACHE / "matplotlib")},
     )
 
 
 def find_bindgen():
-    for bindgen in (os.environ.get("BINDGEN"), CACHE / "bindgen/bin/bindgen", shutil.which("bindgen")):
+    for bindgen in (asked().bindgen, CACHE / "bindgen/bin/bindgen", shutil.which("bindgen")):
         if bindgen and apt.version_of(output_of([bindgen, "--version"])) >= BINDGEN_MIN:
             return str(bindgen)
     return None
@@ -240,10 +241,7 @@ class Toolchain:
 
     def __init__(self, rustc, library, libclang, bindgen):
         self.rustc = Path(rustc)
-        self.env = os.environ | {"RUST_LIB_SRC": library, "LIBCLANG_PATH": libclang, "LC_ALL": "C"}
-        # Of the make that called us.
-        for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "KSRC", "ARCH", "CROSS_COMPILE", "O"):
-            self.env.pop(name, None)
+        self.env = {"RUST_LIB_SRC": library, "LIBCLANG_PATH": libclang, "LC_ALL": "C"}
         self.variables = [
             f"RUSTC={rustc}",
             f"HOSTRUSTC={rustc}",

@@ -11,15 +11,10 @@ import threading
 import time
 from pathlib import Path
 
+from .settings import CACHE, QUIET, Failure, environment
+
 TOP = Path(__file__).resolve().parent.parent
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "module-dedup"
 OUT = TOP / "out"
-
-QUIET = "s" in os.environ.get("MAKEFLAGS", "").split(" ")[0]
-
-
-class Failure(Exception):
-    """Something that the user should read, and nothing more."""
 
 
 def say(text=""):
@@ -51,10 +46,11 @@ def first_error(path, lines=12):
     return None
 
 
-def run(args, *, log, what, progress=False, check=True, **kwargs):
+def run(args, *, log, what, progress=False, check=True, env=None, cwd=None):
     """Runs a command with its output in a log file; fails with the end of it.
 
-    With progress, counts the lines that the command prints, since a kernel build prints one a step.
+    env is added to our own environment. With progress, counts the lines that the command prints, since a kernel build
+    prints one a step.
     """
     done, shown = 0, time.monotonic()
     with open(log, "ab") as out:
@@ -62,7 +58,12 @@ def run(args, *, log, what, progress=False, check=True, **kwargs):
         out.flush()
         try:
             process = subprocess.Popen(
-                args, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, **kwargs
+                args,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env=environment(env),
+                cwd=cwd,
             )
         except FileNotFoundError as error:
             raise Failure(f"{what}: {args[0]} is not installed") from error
@@ -99,10 +100,10 @@ def end_progress(what, done):
         print(f"\r  {what}: {done} steps, done", file=sys.stderr, flush=True)
 
 
-def output_of(args, **kwargs):
-    """What a command prints, or None if it fails or does not exist."""
+def output_of(args, *, check=True, env=None, cwd=None):
+    """What a command prints, or None if it does not exist, or fails (unless that is not to be checked)."""
     try:
-        result = subprocess.run(args, capture_output=True, text=True, check=True, **kwargs)
+        result = subprocess.run(args, capture_output=True, text=True, check=check, env=environment(env), cwd=cwd)
     except (OSError, subprocess.CalledProcessError):
         return None
     return result.stdout

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from . import image
+from .settings import asked
 from .util import CACHE, TOP, Failure, log_file, say, tail
 
 PATTERNS = TOP / "vm/log-patterns"
@@ -16,31 +17,6 @@ FIRMWARE = ("/usr/share/qemu/qboot.rom", "/usr/share/qemu-kvm/qboot.rom")
 DEFAULT_SMP = 8
 # What QEMU is told, by what we call it.
 ACCELERATORS = {"kvm": "kvm", "tcg": "tcg,thread=multi", "icount": "tcg,thread=single"}
-
-
-def number(name, default):
-    """A number that the user may have set, by the name of the variable."""
-    text = os.environ.get(name) or str(default)
-    if not re.fullmatch(r"[1-9]\d*", text):
-        raise Failure(f"{name}={text} is not a number.")
-    return int(text)
-
-
-def memory_of(smp, default=None):
-    """How much memory the guest gets, as QEMU wants it."""
-    text = os.environ.get("MEM") or default or f"{2048 + 16 * smp}M"
-    if not re.fullmatch(r"[1-9]\d*[MG]?", text):
-        raise Failure(f"MEM={text} is no size of memory; try MEM=4G.")
-    return text
-
-
-def check_variables():
-    """Fails, before anything takes long, if the user set something to a value that makes no sense."""
-    for name in ("SMP", "N", "LIMIT", "CALLS", "SEED", "ROUNDS", "BOOTS"):
-        number(name, 1)
-    memory_of(1)
-    if os.environ.get("ACCEL") not in (None, "", "kvm", "tcg"):
-        raise Failure(f"ACCEL={os.environ['ACCEL']} is neither kvm nor tcg.")
 
 
 def race_elsewhere(line, ours):
@@ -140,7 +116,7 @@ def command(kernel, smp, append, accel, serial, memory=None, initrd=True, image=
         if Path(firmware).is_file():
             args += ["-bios", firmware]
             break
-    args += ["-smp", str(smp), "-m", memory_of(smp, memory)]
+    args += ["-smp", str(smp), "-m", asked().mem or memory or f"{2048 + 16 * smp}M"]
     args += ["-kernel", str(image or kernel.vmlinux)]
     if initrd:
         args += ["-initrd", str(kernel.folder / "initramfs.cpio")]
@@ -156,13 +132,13 @@ def command(kernel, smp, append, accel, serial, memory=None, initrd=True, image=
 
 def accel_or_tcg():
     """The accelerator that the user has named; emulation if none."""
-    return os.environ.get("ACCEL") or "tcg"
+    return asked().accel or "tcg"
 
 
 def choose_accel(kernel):
     """KVM if a short boot really works with it; TCG otherwise."""
-    if os.environ.get("ACCEL"):
-        return os.environ["ACCEL"]
+    if asked().accel:
+        return asked().accel
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return "tcg"
     # The answer holds until this machine boots again.
@@ -188,7 +164,7 @@ def run(kernel, job, *, smp=None, append=(), limit=600, name=None, icount=False,
     accel = prepare(kernel)
     if icount:
         accel = "icount"
-    smp = smp or number("SMP", DEFAULT_SMP)
+    smp = smp or asked().smp or DEFAULT_SMP
     return start(kernel, job, smp=smp, append=append, limit=limit, accel=accel, name=name or job, **more)
 
 
@@ -201,7 +177,7 @@ def start(kernel, job, *, smp, limit, accel, name, append=(), follow=None, extra
     words = [f"job={job}", *append] if job else append
     output, log = log_file(f"{name}.tap"), log_file(f"{name}.log")
     errors = log_file(f"{name}.qemu")
-    limit = number("LIMIT", limit)
+    limit = asked().limit or limit
     serial = ["-monitor", "none", "-serial", f"file:{log}", "-serial", f"file:{output}"]
     began = time.monotonic()
     killed, enough = None, False
@@ -252,4 +228,4 @@ def become(kernel, smp, append, extra, accel=None, initrd=True):
 def shell(kernel):
     """A shell in the guest."""
     accel = prepare(kernel)
-    become(kernel, number("SMP", DEFAULT_SMP), ["job=shell"], ["-serial", "mon:stdio"], accel)
+    become(kernel, asked().smp or DEFAULT_SMP, ["job=shell"], ["-serial", "mon:stdio"], accel)
