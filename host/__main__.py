@@ -12,7 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from . import bench, boot, compare, deb, lint, model, requests, runs, series, source, tap, tools, vm, watch
 from .kernel import Kernel
 from .settings import asked
-from .util import CACHE, OUT, Failure, markdown, say
+from .table import aligned, markdown
+from .util import CACHE, OUT, Failure, say
 
 # Tests of waits that take the kernel its 5 s, or many of these. One run of them fits into an hour.
 SLOW = "dedup_12_requests_slow"
@@ -71,9 +72,7 @@ def print_table(storms, modprobes):
     rows.append(("  modprobes that succeeded", *(one["ok"] for one in both)))
     rows.append(("  memory wasted on copies", *(megabytes(one["wasted"]) for one in both)))
     rows.append(("  time", *(f"{int(one['ms']) / 1000:.2f} s" for one in both)))
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    for row in rows:
-        print(f"{row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}".rstrip())
+    print("\n".join(aligned(rows, right=(1, 2))))
 
 
 def cmd_storm():

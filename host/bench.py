@@ -8,7 +8,8 @@ import shutil
 import statistics
 
 from . import count, runs, tools, vm
-from .util import OUT, TOP, Failure, log_file, markdown, run, say, write_if_changed
+from .table import aligned, markdown
+from .util import OUT, TOP, Failure, log_file, run, say, write_if_changed
 
 BENCH = TOP / "bench"
 JSON = OUT / "bench.json"
@@ -238,8 +239,4 @@ def write(figures, functions):
 
 
 def print_table(figures):
-    lines = table(figures)
-    widths = [max(len(line[column]) for line in lines) for column in range(7)]
-    for line in lines:
-        cells = [f"{line[0]:<{widths[0]}}", *(f"{line[i]:>{widths[i]}}" for i in range(1, 6)), line[6]]
-        print("  ".join(cells).rstrip())
+    print("\n".join(aligned(table(figures), right=range(1, 6))))

@@ -8,11 +8,11 @@ import os
 import re
 import shutil
 import statistics
-import sys
 
 from . import apt, runs, tools, vm
 from .settings import asked
-from .util import CACHE, OUT, TOP, Failure, locked, log_file, markdown, run, say
+from .table import publish
+from .util import CACHE, OUT, TOP, Failure, locked, log_file, run, say
 
 JSON = OUT / "boot.json"
 # The same while boots go on, so that what was there before is kept until all is done.
@@ -361,15 +361,8 @@ def notes(done):
 
 def finish(done):
     """Shows what came of the boots; keeps it as JSON, as a table and as a picture. Fails if a boot did."""
-    rows = table(done)
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    for row in rows:
-        print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
-    text = "\n\n".join(notes(done))
-    print(f"\n{text}")
-    sys.stdout.flush()
-    JSON.with_suffix(".md").write_text(f"{markdown(rows)}\n{text}\n")
-    PART.replace(JSON)
+    publish(JSON, done, table(done), "\n\n".join(notes(done)))
+    PART.unlink()
     tools.draw("plot_boot.py", JSON)
     say(f"\nAll boots: {JSON}, as Markdown: {OUT}/boot.md, a picture: {OUT}/boot.svg")
     failed = sum("problem" in record for record in done["boots"])

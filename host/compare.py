@@ -5,7 +5,8 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 
 from . import tap, vm
-from .util import OUT, markdown, say
+from .table import markdown
+from .util import OUT, say
 
 # The tests that must fail with the kernel's own code, since it does not give the guarantees of the guide.
 OTHER_FAILS = {

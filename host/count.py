@@ -6,6 +6,7 @@ import subprocess
 from bisect import bisect_right
 from collections import Counter
 
+from .table import markdown
 from .util import TOP, Failure, log_file, output_of, run
 
 SOURCE = TOP / "bench/count.c"
@@ -112,22 +113,18 @@ def mean(profiles):
 
 def report(functions, n):
     """Where the instructions of a follower, and of a single load, are spent, as Markdown."""
-    lines = []
+    parts = []
     for title, get in (
         (f"A follower of a storm of {n}: what it, and waking it, takes", lambda it: per_follower(it, n)),
         ("A single load of 16 KiB, with nobody else", lambda it: it["single"]),
     ):
         stock, ours = (get(functions[side]) for side in ("stock", "ours"))
-        sums = [sum(it.values()) for it in (stock, ours)]
-        lines += [f"# {title}", "", "| function | stock | ours | more |", "| --- | --- | --- | --- |"]
-        lines.append(f"| all | {sums[0]:,.0f} | {sums[1]:,.0f} | {sums[1] - sums[0]:+,.0f} |")
-        names = {*stock, *ours}
-        more = {name: ours.get(name, 0) - stock.get(name, 0) for name in names}
-        for name in sorted(names, key=lambda it: -abs(more[it]))[:60]:
-            values = f"{stock.get(name, 0):,.0f} | {ours.get(name, 0):,.0f} | {more[name]:+,.0f}"
-            lines.append(f"| `{name}` | {values} |")
-        lines.append("")
-    return "\n".join(lines)
+        rows = [(f"`{name}`", stock.get(name, 0), ours.get(name, 0)) for name in {*stock, *ours}]
+        rows.sort(key=lambda it: (-abs(it[2] - it[1]), it[0]))
+        rows.insert(0, ("all", sum(stock.values()), sum(ours.values())))
+        cells = [(name, f"{before:,.0f}", f"{now:,.0f}", f"{now - before:+,.0f}") for name, before, now in rows[:61]]
+        parts.append(f"# {title}\n\n{markdown([('function', 'stock', 'ours', 'more'), *cells])}")
+    return "\n".join(parts)
 
 
 def per_follower(functions, n):

@@ -3,11 +3,11 @@
 
 import json
 import re
-import sys
 
 from . import boot, runs, vm
 from .settings import asked
-from .util import OUT, Failure, markdown, say
+from .table import publish
+from .util import OUT, Failure, say
 
 JSON = OUT / "requests.json"
 PROCESSES = 64
@@ -119,12 +119,5 @@ def measure(kernel, side, smp):
     if not done["rounds"]:
         raise Failure(f"Nothing was measured ({result.output_file}).")
     done["rounds"] += kept(done)
-    rows, text = table(done), notes(done)
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
-    print(f"\n{text}")
-    sys.stdout.flush()
-    JSON.with_suffix(".md").write_text(f"{markdown(rows)}\n{text}\n")
-    JSON.write_text(json.dumps(done, indent=1) + "\n")
+    publish(JSON, done, table(done), notes(done))
     say(f"\nAll rounds: {JSON}, as Markdown: {JSON.with_suffix('.md')}\nThe kernel log: {result.log_file}")

@@ -6,7 +6,8 @@ import random
 import re
 
 from . import tap, vm
-from .util import OUT, markdown, say
+from .table import markdown
+from .util import OUT, say
 
 # Kernels that find mistakes, and by what.
 SANITIZED = {

@@ -125,12 +125,6 @@ def write_if_changed(path, data, mode=0o644):
     return True
 
 
-def markdown(rows):
-    """A table, with its heading in the first row, as Markdown."""
-    first, *rest = rows
-    return "".join(f"| {' | '.join(row)} |\n" for row in (first, ("---",) * len(first), *rest))
-
-
 _held = threading.local()
 
 

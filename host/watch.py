@@ -5,6 +5,8 @@ import os
 import shutil
 import sys
 
+from .table import aligned
+
 CLEAR = "\033[H\033[2J"
 # Of what is no terminal.
 ANY_SIZE = os.terminal_size((200, 50))
@@ -44,16 +46,9 @@ class Screen:
         flights = [[cell.replace("_", " ") for cell in self.flights[0]], *self.flights[1:]] if self.flights else []
         room = max(size.lines - len(self.stats) - 5, 5)
         shown, hidden = flights[: room + 1], flights[room + 1 :]
-        lines = [line[: size.columns] for line in align(shown)]
+        lines = [line[: size.columns] for line in aligned(shown)]
         if hidden:
             lines.append(f"and {len(hidden)} more")
         if not flights[1:]:
             lines.append("(nothing in flight)")
         return "\n".join([*lines, "", *(f"{name}  {value}" for name, value in self.stats)])
-
-
-def align(rows):
-    """Rows of cells as lines, with the columns below each other."""
-    columns = max((len(row) for row in rows), default=0)
-    widths = [max(len(row[column]) for row in rows if column < len(row)) for column in range(columns)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows]
