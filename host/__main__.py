@@ -3,13 +3,12 @@
 
 import json
 import os
-import re
 import shutil
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from . import bench, boot, compare, deb, lint, model, requests, runs, series, source, tap, tools, vm, watch
+from . import bench, boot, compare, deb, lint, model, protocol, requests, runs, series, source, tap, tools, vm, watch
 from .kernel import Kernel
 from .settings import asked
 from .table import aligned, markdown
@@ -48,30 +47,26 @@ def cmd_run():
     """The main job: the storm with and without de-duplication, real modprobe, and the statistics."""
     kernel = built()
     say("Booting it")
-    result = vm.run(kernel, "run", follow=runs.follow_steps).check()
-    storms = dict(re.findall(r"^@storm (\w+) (.*)$", result.output, re.M))
-    modprobes = dict(re.findall(r"^@modprobe (\w+) (.*)$", result.output, re.M))
-    stats = result.output.partition("@stats\n")[2].partition("@end")[0]
+    result = vm.run(kernel, "run", follow=protocol.show_step).check()
     print("\n/sys/kernel/debug/modules/stats after the storms with module.dedup=on:\n")
-    print(stats)
-    print_table(storms, modprobes)
+    print("\n".join(protocol.blocks(result.output)["stats"]), end="\n\n")
+    print_table(protocol.records(result.output, "storm"), protocol.records(result.output, "modprobe"))
     say(f"\nThe kernel log: {result.log_file}")
 
 
 def print_table(storms, modprobes):
-    rows = [("", "module.dedup=on", "module.dedup=off")]
-    both = [runs.words_of(storms[mode]) for mode in ("on", "off")]
+    """Each has a record with module.dedup=on, and then one with off."""
+    rows = [("", *(f"module.dedup={one['mode']}" for one in storms))]
     rows.append(("200 processes, finit_module() on one file of 1 MB", "", ""))
-    rows.append(("  calls that returned success", *(one["ok"] for one in both)))
-    rows.append(("  calls that failed with EEXIST", *(one["eexist"] for one in both)))
-    rows.append(("  flights led, calls joined", *(f"{one['led']}, {one['joined']}" for one in both)))
-    rows.append(("  memory wasted on copies", *(megabytes(one["wasted"]) for one in both)))
-    rows.append(("  time until the last call returned", *(f"{int(one['ms']) / 1000:.2f} s" for one in both)))
-    both = [runs.words_of(modprobes[mode]) for mode in ("on", "off")]
+    rows.append(("  calls that returned success", *(one["ok"] for one in storms)))
+    rows.append(("  calls that failed with EEXIST", *(one["eexist"] for one in storms)))
+    rows.append(("  flights led, calls joined", *(f"{one['led']}, {one['joined']}" for one in storms)))
+    rows.append(("  memory wasted on copies", *(megabytes(one["wasted"]) for one in storms)))
+    rows.append(("  time until the last call returned", *(f"{int(one['ms']) / 1000:.2f} s" for one in storms)))
     rows.append(("64 processes, modprobe of a module that needs another", "", ""))
-    rows.append(("  modprobes that succeeded", *(one["ok"] for one in both)))
-    rows.append(("  memory wasted on copies", *(megabytes(one["wasted"]) for one in both)))
-    rows.append(("  time", *(f"{int(one['ms']) / 1000:.2f} s" for one in both)))
+    rows.append(("  modprobes that succeeded", *(one["ok"] for one in modprobes)))
+    rows.append(("  memory wasted on copies", *(megabytes(one["wasted"]) for one in modprobes)))
+    rows.append(("  time", *(f"{int(one['ms']) / 1000:.2f} s" for one in modprobes)))
     print("\n".join(aligned(rows, right=(1, 2))))
 
 
@@ -81,8 +76,8 @@ def cmd_storm():
     smp = asked().smp or 255
     count = asked().n or smp
     say(f"Booting it with {smp} CPUs")
-    result = vm.run(kernel, "storm", smp=smp, append=[f"n={count}"], limit=1800, follow=runs.follow_steps).check()
-    words = runs.found(result.output, "storm on")
+    result = vm.run(kernel, "storm", smp=smp, append=[f"n={count}"], limit=1800, follow=protocol.show_step).check()
+    words = protocol.record(result.output, "storm")
     print(
         f"{words['calls']} calls: {words['ok']} succeeded, {words['led']} led, {words['joined']} joined, "
         f"{words['wasted']} bytes wasted, {int(words['ms']) / 1000:.2f} s"
@@ -258,9 +253,9 @@ def cmd_mounts():
     kernel = built()
     count = asked().n or 64
     say(f"Booting it, with a clock that counts instructions; {count} processes mount at once")
-    result = vm.run(kernel, "mounts", append=[f"n={count}"], limit=1200, icount=True, follow=runs.follow_steps).check()
-    helpers = [runs.words_of(line) for line in re.findall(r"^@helpers (.*)$", result.output, re.M)]
-    times = [runs.words_of(line) for line in re.findall(r"^@mounts (.*)$", result.output, re.M)]
+    result = vm.run(kernel, "mounts", append=[f"n={count}"], limit=1200, icount=True, follow=protocol.show_step).check()
+    helpers = protocol.records(result.output, "helpers")
+    times = protocol.records(result.output, "mounts")
     rows = [["filesystem", "module.dedup=", "mounted", "helpers", "ms, least to most"]]
     for one in helpers:
         same = [int(it["ms"]) for it in times if (it["fs"], it["mode"]) == (one["fs"], one["mode"])]

@@ -7,7 +7,7 @@ import re
 import shutil
 import statistics
 
-from . import count, runs, tools, vm
+from . import count, protocol, tools, vm
 from .table import aligned, markdown
 from .util import OUT, TOP, Failure, log_file, run, say, write_if_changed
 
@@ -81,7 +81,7 @@ def boot(kernel, side, what, **options):
         append=words,
         limit=1800,
         name=name,
-        follow=runs.follow_steps,
+        follow=protocol.show_step,
         memory=MEMORY,
         **options,
     ).check()

@@ -9,7 +9,7 @@ import re
 import shutil
 import statistics
 
-from . import apt, runs, tools, vm
+from . import apt, protocol, tools, vm
 from .settings import asked
 from .table import publish
 from .util import CACHE, OUT, TOP, Failure, locked, log_file, run, say
@@ -221,7 +221,15 @@ def boot(kernel, name, *, smp, side="ours", report="boot", limit=3600, words=())
     line, devices = machine(kernel, side=side, report=report, words=words)
     accel = vm.accel_or_tcg()
     result = vm.start(
-        kernel, None, smp=smp, limit=limit, accel=accel, name=name, append=line, extra=devices, follow=runs.follow_steps
+        kernel,
+        None,
+        smp=smp,
+        limit=limit,
+        accel=accel,
+        name=name,
+        append=line,
+        extra=devices,
+        follow=protocol.show_step,
     )
     if accel == "tcg" and LOST.search(result.log):
         raise vm.Crash(f"QEMU has lost an interrupt from one CPU to another. Please try again. ({result.log_file})")
@@ -243,27 +251,33 @@ def seconds(text):
 
 def figures(result):
     """What a boot has said of itself, as numbers."""
-    line = re.search(
-        r"^@analyze .*?in (.*?) \(kernel\) (?:\+ .*? \(initrd\) )?\+ (.*?) \(userspace\)", result.output, re.M
-    )
-    found = {"kernel_s": seconds(line[1]), "userspace_s": seconds(line[2])} if line else {}
-    helpers = re.search(r"^@helpers (\d+)$", result.output, re.M)
-    if helpers:
-        found["helpers"] = int(helpers[1])
-    for name, text in re.findall(r"^@stats (\w+)\n(.*?)^@end", result.output, re.M | re.S):
+    found = {}
+    for text in protocol.texts(result.output, "analyze"):
+        line = re.search(r"in (.*?) \(kernel\) (?:\+ .*? \(initrd\) )?\+ (.*?) \(userspace\)", text)
+        found |= {"kernel_s": seconds(line[1]), "userspace_s": seconds(line[2])} if line else {}
+    for text in protocol.texts(result.output, "helpers"):
+        found["helpers"] = int(text)
+    for title, text in stats(result):
         lines = dict(re.findall(r"^ *(.*?)\t(\d+)$", text, re.M))
-        found |= {f"{name}.{key}": int(lines[key]) for key in SHOWN if key in lines}
+        found |= {f"{title}.{key}": int(lines[key]) for key in SHOWN if key in lines}
     return found
+
+
+def stats(result):
+    """Each copy of the statistics that a boot has sent: (when that was, the text)."""
+    blocks = protocol.blocks(result.output).items()
+    return [(name.removeprefix("stats "), "\n".join(lines)) for name, lines in blocks]
 
 
 def shown(result):
     """What a boot has said of itself, for people."""
     lines = []
     for word in ("state", "analyze", "failed", "systemd", "kmod", "modules", "loaded", "helpers", "storm", "pairs"):
-        lines += [f"{word}: {text}" for text in re.findall(rf"^@{word} (.*)$", result.output, re.M)]
-    lines += ["", "systemd-analyze blame, of udev and modules:", *re.findall(r"^@blame *(.*)$", result.output, re.M)]
-    for name, text in re.findall(r"^@stats (\w+)\n(.*?)^@end", result.output, re.M | re.S):
-        lines += ["", f"/sys/kernel/debug/modules/stats, {name}:", text.rstrip()]
+        lines += [f"{word}: {text}" for text in protocol.texts(result.output, word)]
+    lines += ["", "systemd-analyze blame, of udev and modules:"]
+    lines += [text.lstrip() for text in protocol.texts(result.output, "blame")]
+    for title, text in stats(result):
+        lines += ["", f"/sys/kernel/debug/modules/stats, {title}:", text]
     return "\n".join(lines)
 
 

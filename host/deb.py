@@ -5,7 +5,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from . import apt, boot, runs, tools, vm
+from . import apt, boot, protocol, tools, vm
 from .settings import asked
 from .util import OUT, Failure, log_file, run, say
 
@@ -108,6 +108,6 @@ def boot_installed(kernel, disk, image, initrd):
         name="boot-deb",
         append=line,
         extra=devices,
-        follow=runs.follow_steps,
+        follow=protocol.show_step,
         image=image,
     )

@@ -2,9 +2,8 @@
 """What many processes cost that make the kernel request the same modules at once: helpers, and time."""
 
 import json
-import re
 
-from . import boot, runs, vm
+from . import boot, protocol, vm
 from .settings import asked
 from .table import publish
 from .util import OUT, Failure, say
@@ -47,8 +46,8 @@ def words(side, processes, rounds):
 def rounds_of(output):
     """The rounds that a guest has told of, as dictionaries; without the first, which warms up."""
     found = []
-    for line in re.findall(r"^@requests (.*)$", output, re.M):
-        record = {key: int(text) if text.isdigit() else text for key, text in runs.words_of(line).items()}
+    for words in protocol.records(output, "requests"):
+        record = {key: int(text) if text.isdigit() else text for key, text in words.items()}
         record["ms"] = round(record.pop("us") / 1000)
         if record["round"]:
             found.append(record)

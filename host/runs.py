@@ -5,7 +5,7 @@ import json
 import random
 import re
 
-from . import tap, vm
+from . import protocol, tap, vm
 from .table import markdown
 from .util import OUT, say
 
@@ -29,22 +29,6 @@ COLUMNS = ("kernel", "cpus", "what", "rounds", "calls", "faults", "killed", "log
 # What ran, and where that is written.
 records = []
 TABLE = OUT / "ran.md"
-
-
-def words_of(line):
-    """KEY=VALUE words as a dictionary."""
-    return dict(word.split("=", 1) for word in line.split() if "=" in word)
-
-
-def follow_steps(line):
-    if line.startswith("@step "):
-        say(f"  {line.removeprefix('@step ')}")
-
-
-def found(output, name):
-    """The words of the line of a job that starts with @name."""
-    match = re.search(rf"^@{name} (.*)$", output, re.M)
-    return words_of(match[1]) if match else {}
 
 
 def finish(kernel, smp, what, result, results, **more):
@@ -104,7 +88,7 @@ def kmod(kernel, smp):
 def reading(kernel):
     """Whether reading what is in flight slows a storm, on one CPU whose clock counts instructions."""
     result = vm.run(kernel, "reading", smp=1, icount=True)
-    words = {key: int(value) for key, value in found(result.output, "reading").items()}
+    words = {key: int(value) for key, value in protocol.record(result.output, "reading").items()}
     change = words.get("read_storm_ns", 0) - words.get("alone_storm_ns", 0)
     say(
         f"  instructions of a storm of 255: {words.get('alone_storm_ns')} alone, {change:+} with a reader, which took "
@@ -139,8 +123,8 @@ def at_random(kernel, what, smp, calls, seed=None, processes=None):
     name = "-".join(filter(None, [what, kernel.variant, f"smp{smp}", str(calls)]))
     # It has a limit of its own for each round; this one is for a guest that is stuck as a whole.
     limit = 900 + calls // (10 if kernel.variant else 50)
-    result = vm.run(kernel, "random", smp=smp, append=append, limit=limit, name=name, follow=follow_steps)
-    words = found(result.output, what)
+    result = vm.run(kernel, "random", smp=smp, append=append, limit=limit, name=name, follow=protocol.show_step)
+    words = protocol.record(result.output, what)
     if words:
         say(f"  {' '.join(f'{key}={value}' for key, value in words.items())}")
     for line in re.findall(r"^(?:# round|# .* (?:hangs|ended with|C code|live)|Bail out).*$", result.output, re.M)[:10]:

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import image
+from . import image, protocol
 from .settings import asked
 from .util import CACHE, TOP, Failure, log_file, say, tail
 
@@ -77,8 +77,7 @@ class Result:
         self.killed = killed
         self.output = output.read_bytes().decode(errors="replace").replace("\r", "")
         self.log = log.read_bytes().decode(errors="replace").replace("\r", "")
-        match = re.search(r"^@exit (\d+)$", self.output, re.M)
-        self.status = int(match[1]) if match else None
+        self.status = protocol.status(self.output)
         self.hits, self.elsewhere = log_hits(self.log, kernel.functions() if kernel.variant == "kcsan" else frozenset())
 
     def problem(self):

@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 
+from .protocol import Blocks
 from .table import aligned
 
 CLEAR = "\033[H\033[2J"
@@ -17,21 +18,17 @@ class Screen:
 
     def __init__(self):
         self.terminal = sys.stdout.isatty()
-        self.flights, self.stats = [], []
-        self.into = None
+        self.blocks = Blocks()
+        self.tables = {"dedup": [], "stats": []}
         self.last = None
 
     def line(self, line):
-        if line == "@frame":
-            self.flights, self.stats = [], []
-            self.into = self.flights
-        elif line == "@stats":
-            self.into = self.stats
-        elif line == "@end":
-            self.into = None
-            self.draw()
-        elif self.into is not None:
-            self.into.append(line.split("\t"))
+        block = self.blocks.take(line)
+        if block:
+            name, lines = block
+            self.tables[name] = [line.split("\t") for line in lines]
+            if name == "stats":
+                self.draw()
 
     def draw(self):
         text = self.frame()
@@ -43,12 +40,13 @@ class Screen:
     def frame(self):
         """The flights, oldest first, and below them the counters."""
         size = shutil.get_terminal_size() if self.terminal else ANY_SIZE
-        flights = [[cell.replace("_", " ") for cell in self.flights[0]], *self.flights[1:]] if self.flights else []
-        room = max(size.lines - len(self.stats) - 5, 5)
+        flights, stats = self.tables["dedup"], self.tables["stats"]
+        flights = [[cell.replace("_", " ") for cell in flights[0]], *flights[1:]] if flights else []
+        room = max(size.lines - len(stats) - 5, 5)
         shown, hidden = flights[: room + 1], flights[room + 1 :]
         lines = [line[: size.columns] for line in aligned(shown)]
         if hidden:
             lines.append(f"and {len(hidden)} more")
         if not flights[1:]:
             lines.append("(nothing in flight)")
-        return "\n".join([*lines, "", *(f"{name}  {value}" for name, value in self.stats)])
+        return "\n".join([*lines, "", *(f"{name}  {value}" for name, value in stats)])
