@@ -10,6 +10,7 @@ import shutil
 import statistics
 
 from . import apt, protocol, tools, vm
+from .kernel import alone
 from .settings import asked
 from .table import publish
 from .util import CACHE, OUT, TOP, Failure, locked, log_file, run, say
@@ -112,14 +113,10 @@ def disk(folder, image, megabytes):
     part.replace(image)
 
 
+@locked("Debian")
 def root():
     """The disk with Debian on it; made once, and again if it is to hold something else."""
     name = asked().suite
-    with locked(f"Debian {name}"):
-        return _root(name)
-
-
-def _root(name):
     recipe = "\n".join((*PACKAGES, *HOOKS, GUEST_INIT, MACHINE_ID))
     image = ROOTS / f"{name}-{hashlib.sha256(recipe.encode()).hexdigest()[:8]}.ext4"
     if image.is_file():
@@ -167,13 +164,9 @@ def _root(name):
 
 
 @functools.cache
+@alone
 def modules(kernel, how):
     """The disk with the modules of a kernel, in one of FORMS, and what runs in the guest."""
-    with kernel.locked():
-        return _modules(kernel, how)
-
-
-def _modules(kernel, how):
     image = kernel.folder / f"modules-{how}.ext4"
     folder = kernel.folder / f"modules-{how}"
     shutil.rmtree(folder, ignore_errors=True)

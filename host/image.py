@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 from . import tools
+from .kernel import alone
 from .util import TOP, Failure, output_of
 
 # busybox gives all other commands, but these are the real ones.
@@ -52,13 +53,9 @@ class Image:
                 self.folder(Path(place) / path.relative_to(source))
 
 
+@alone
 def build(kernel):
     """Writes the initramfs for a kernel that was built and staged. Returns its path."""
-    with kernel.locked():
-        return _build(kernel)
-
-
-def _build(kernel):
     image = Image()
     for name in ("bin", "dev", "proc", "sys", "tmp", "root"):
         image.folder(f"/{name}")

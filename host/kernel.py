@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Configures and builds kernels, each in a folder of its own that is kept."""
 
+import functools
 import hashlib
 import re
 from pathlib import Path
@@ -31,6 +32,17 @@ VARIANTS = {
 
 # The objects that KCSAN watches: the module loader's, which call us.
 WATCHED = ("dedup_call.o", "kmod.o", "main.o", "stats.o")
+
+
+def alone(function):
+    """Keeps others from building a kernel, the first argument, while the function is at work on it."""
+
+    @functools.wraps(function)
+    def locking(kernel, *args, **kwargs):
+        with locked(f"kernel {kernel.name}"):
+            return function(kernel, *args, **kwargs)
+
+    return locking
 
 
 class Kernel:
@@ -74,21 +86,16 @@ class Kernel:
         symbols = output_of(["nm", *objects]) or ""
         return frozenset(re.findall(r"^\w+ [tT] (\w+)", symbols, re.M))
 
+    @alone
     def make(self, *targets, what, progress=True, check=True, log=None):
-        command = ["make", "-C", self.source, f"O={self.folder}", f"-j{jobs()}", *self.variables, *targets]
-        with self.locked():
-            return run(
-                [str(word) for word in command],
-                log=log or log_file(f"build-{self.name}.log"),
-                what=what,
-                progress=progress,
-                check=check,
-                env=self.toolchain.env,
-            )
-
-    def locked(self):
-        """Keeps others from building this kernel at the same time."""
-        return locked(f"kernel {self.name}")
+        return run(
+            ["make", "-C", str(self.source), f"O={self.folder}", f"-j{jobs()}", *self.variables, *map(str, targets)],
+            log=log or log_file(f"build-{self.name}.log"),
+            what=what,
+            progress=progress,
+            check=check,
+            env=self.toolchain.env,
+        )
 
     def fragment(self):
         """The configuration that is asked for, as lines: {symbol: line}."""
@@ -99,6 +106,7 @@ class Kernel:
                 lines[match[1]] = line
         return lines
 
+    @alone
     def configure(self):
         """Writes .config, if what is asked for has changed. Fails if the kernel does not take it."""
         wanted = self.fragment()
@@ -126,12 +134,9 @@ class Kernel:
             raise Failure(f"Linux in {self.source} cannot be configured with {' '.join(lost)}")
         seed.write_bytes(stamp)
 
+    @alone
     def build(self):
         """Builds the kernel and its modules. With clippy, which is as quick, and checks our code."""
-        with self.locked():
-            return self._build()
-
-    def _build(self):
         self.configure()
         minutes = "fifteen" if self.variant == "debug" else "ten"
         first = "" if self.vmlinux.exists() else f", about {minutes} minutes the first time"
@@ -139,15 +144,13 @@ class Kernel:
         self.make("CLIPPY=1", "vmlinux", "modules", what="Building")
         return self
 
+    @alone
     def stage(self, selftests_of=None):
         """Installs the modules, and the selftests built against this kernel, for the guest.
 
         The selftests are those of the kernel's own source, or of another tree.
         """
-        with self.locked():
-            return self._stage(Path(selftests_of or self.source))
-
-    def _stage(self, tree):
+        tree = Path(selftests_of or self.source)
         root = self.staging
         selftests = root / "selftests"
         log = log_file(f"selftests-{self.name}.log")

@@ -112,13 +112,9 @@ def mutant(patch):
     return name, tap.FAILED
 
 
+@locked("model")
 def checks():
     """All scenarios, and all mutants: [(name, result)]."""
-    with locked("model"):
-        return _checks()
-
-
-def _checks():
     program = build(log_file("model-build.log"))
     results = scenarios(program)
     patches = sorted((TOP / "model/mutants").glob("*.patch"))

@@ -182,13 +182,9 @@ def missing_packages(programs):
     return missing
 
 
+@locked("tools")
 def ensure(tests=False):
     """Finds everything, and installs what is missing. Returns the variables for make."""
-    with locked("tools"):
-        return _ensure(tests)
-
-
-def _ensure(tests):
     programs = PROGRAMS | (TEST_PROGRAMS if tests else {})
     missing = missing_packages(programs)
     rust = find_rust()

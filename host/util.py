@@ -130,7 +130,7 @@ _held = threading.local()
 
 @contextlib.contextmanager
 def locked(name):
-    """Keeps others from making this part of the cache, for as long as it is made here.
+    """Keeps others from making this part of the cache, for as long as it is made here. Decorates functions, too.
 
     The thread that holds it may take it again.
     """
@@ -140,7 +140,6 @@ def locked(name):
         return
     CACHE.mkdir(parents=True, exist_ok=True)
     with open(CACHE / f"{name}.lock", "w") as handle:
-        os.set_inheritable(handle.fileno(), False)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from . import image, protocol
 from .settings import asked
-from .util import CACHE, TOP, Failure, log_file, say, tail
+from .util import CACHE, TOP, Failure, log_file, say, tail, write_if_changed
 
 PATTERNS = TOP / "vm/log-patterns"
 FIRMWARE = ("/usr/share/qemu/qboot.rom", "/usr/share/qemu-kvm/qboot.rom")
@@ -143,12 +143,13 @@ def choose_accel(kernel):
     # The answer holds until this machine boots again.
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     known = CACHE / "accel"
-    if known.is_file() and known.read_text().split()[0] == boot:
-        return known.read_text().split()[1]
+    before = known.read_text().split() if known.is_file() else []
+    if before[:1] == [boot]:
+        return before[1]
     say("Trying whether KVM works here")
     result = start(kernel, "nothing", smp=1, limit=20, accel="kvm", name="kvm")
     accel = "tcg" if result.problem() else "kvm"
-    known.write_text(f"{boot} {accel}\n")
+    write_if_changed(known, f"{boot} {accel}\n".encode())
     return accel
 
 
