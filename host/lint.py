@@ -109,12 +109,23 @@ def documentation(tree, log):
     return name, tap.PASSED
 
 
+def checkpatch(tree, patch):
+    """Runs the script of a kernel tree, in a folder of its own: it leaves files behind where it runs."""
+    script = tree / "scripts/checkpatch.pl"
+    with tempfile.TemporaryDirectory() as scratch:
+        return attempt(
+            f"checkpatch {patch.name}",
+            [script, "--strict", "--no-signoff", "--no-summary", "--ignore", NOT_FOR_US, patch],
+            log_file(f"checkpatch-{patch.name}.log"),
+            cwd=scratch,
+        )
+
+
 def checks(kernel):
     """Runs all of them; yields nothing until all are done."""
     tree = kernel.source
     tools = kernel.toolchain
     patches = series.generate(source.trees(tools)[0])
-    checkpatch = tree / "scripts/checkpatch.pl"
     results = [
         attempt(
             "rustfmt",
@@ -132,15 +143,7 @@ def checks(kernel):
             log_file("kernel-doc.log"),
         ),
     ]
-    results += [
-        attempt(
-            f"checkpatch {patch.name}",
-            [checkpatch, "--strict", "--no-signoff", "--no-summary", "--ignore", NOT_FOR_US, patch],
-            log_file(f"checkpatch-{patch.name}.log"),
-            cwd=tree,
-        )
-        for patch in patches
-    ]
+    results += [checkpatch(tree, patch) for patch in patches]
     scripts = [path for path in files("", ".sh") if is_script(path)]
     results += [
         attempt("shellcheck", ["shellcheck", *scripts], log_file("shellcheck.log"), cwd=TOP),
