@@ -13,12 +13,15 @@ from . import apt, protocol, tools, vm
 from .kernel import alone
 from .settings import asked
 from .table import publish
-from .util import CACHE, OUT, TOP, Failure, locked, log_file, run, say
+from .util import CACHE, OUT, TOP, Failure, locked, log_file, run, say, write_if_changed
 
 JSON = OUT / "boot.json"
 # The same while boots go on, so that what was there before is kept until all is done.
 PART = OUT / "boot.part.json"
+# What is on a disk of its own in a Debian guest; and what is put into the system itself. With one machine-id for all
+# guests none finds that it boots for the first time.
 GUEST = TOP / "vm/root"
+OVERLAY = TOP / "vm/debian"
 ROOTS = CACHE / "root"
 PACKAGES = (
     *("systemd", "systemd-sysv", "udev", "kmod", "dbus", "login", "passwd", "initramfs-tools", "zstd"),
@@ -50,19 +53,6 @@ SYSTEM = (
 # QEMU 7.2, with a thread for each of many CPUs, now and then loses an interrupt that one CPU sends to another: the one
 # waits for ever, and the other sleeps with nothing pending. That happens with stock kernels, too.
 LOST = re.compile(r"rcu: INFO: \w+ self-detected stall on CPU\n(?:.*\n){1,8}?.*RIP: 0010:smp_call_function_\w+")
-# The first program that the kernel starts; what comes next is on the second disk.
-GUEST_INIT = """#!/bin/sh
-[ -b /dev/vdb ] || mount -t devtmpfs devtmpfs /dev
-mount -t ext4 -o ro /dev/vdb /guest && exec /guest/init
-"""
-# All guests are one machine: none is to find that it boots for the first time.
-MACHINE_ID = "0123456789abcdef0123456789abcdef"
-# What is done in the new system, with its folder in $1.
-HOOKS = (
-    'echo guest > "$1/etc/hostname"',
-    'echo "/dev/vda / ext4 defaults 0 0" > "$1/etc/fstab"',
-    'mkdir "$1/guest"',
-)
 # Of the statistics: what loads have wasted.
 FAILURES = (
     "Mods failed on kread",
@@ -117,8 +107,9 @@ def disk(folder, image, megabytes):
 def root():
     """The disk with Debian on it; made once, and again if it is to hold something else."""
     name = asked().suite
-    recipe = "\n".join((*PACKAGES, *HOOKS, GUEST_INIT, MACHINE_ID))
-    image = ROOTS / f"{name}-{hashlib.sha256(recipe.encode()).hexdigest()[:8]}.ext4"
+    overlay = sorted(path for path in OVERLAY.rglob("*") if path.is_file())
+    recipe = b"\n".join([" ".join(PACKAGES).encode(), *(path.read_bytes() for path in overlay)])
+    image = ROOTS / f"{name}-{hashlib.sha256(recipe).hexdigest()[:8]}.ext4"
     if image.is_file():
         return image
     ensure()
@@ -145,18 +136,16 @@ def root():
                 f"--keyring={apt.KEYRING}",
                 # A mirror may lag behind; nothing of this system ever meets a network.
                 '--aptopt=Acquire::Check-Valid-Until "false"',
-                *(f"--customize-hook={hook}" for hook in HOOKS),
                 *(name, str(folder), site),
             ],
             log=log_file("mmdebstrap.log"),
             what="mmdebstrap",
             progress=True,
         )
-        script = folder / "usr/sbin/guest-init"
-        script.write_text(GUEST_INIT)
-        script.chmod(0o755)
-        # Not by a hook: mmdebstrap empties it in the end.
-        (folder / "etc/machine-id").write_text(MACHINE_ID + "\n")
+        for path in overlay:
+            mode = 0o755 if os.access(path, os.X_OK) else 0o644
+            write_if_changed(folder / path.relative_to(OVERLAY), path.read_bytes(), mode)
+        (folder / "guest").mkdir()
         disk(folder, image, 2048)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

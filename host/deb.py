@@ -7,7 +7,7 @@ from pathlib import Path
 
 from . import apt, boot, protocol, tools, vm
 from .settings import asked
-from .util import OUT, Failure, log_file, run, say
+from .util import OUT, TOP, Failure, log_file, run, say
 
 FOLDER = OUT / "deb"
 # What Kbuild and debhelper need, by a program or a file of each.
@@ -55,25 +55,6 @@ def build(kernel):
     check(kernel, [path for path in wanted if "-dbg" not in path.name])
 
 
-# In a namespace of its own: whatever happens, its mounts are gone when it ends.
-INSTALL = """
-set -eu
-scratch=$1 guest=$2
-root=$scratch/root
-mkdir "$root"
-mount -o loop "$scratch/disk.ext4" "$root"
-for place in proc sys dev; do
-	mount --bind "/$place" "$root/$place"
-done
-cp "$scratch"/*.deb "$root/tmp"
-chroot "$root" sh -c 'dpkg -i /tmp/*.deb && rm /tmp/*.deb'
-cp "$root"/boot/vmlinuz-* "$scratch/vmlinuz"
-cp "$root"/boot/initrd.img-* "$scratch/initrd.img"
-cp "$guest"/* "$root/guest"
-"$guest/enable" "$root"
-"""
-
-
 def check(kernel, packages):
     """Installs them by the tools of a Debian system, and boots that from its own kernel and initramfs."""
     image = boot.root()
@@ -85,7 +66,7 @@ def check(kernel, packages):
         for package in packages:
             shutil.copy2(package, scratch)
         say(f"Installing them in Debian {asked().suite}")
-        command = ["unshare", "--mount", "sh", "-c", INSTALL, "sh", scratch, str(boot.GUEST)]
+        command = ["unshare", "--mount", TOP / "vm/install", scratch, boot.GUEST]
         run(command, log=log, what="Installing", env=environment)
         say("Booting it")
         result = boot_installed(kernel, disk, Path(scratch, "vmlinuz"), Path(scratch, "initrd.img"))
