@@ -47,7 +47,7 @@ def cmd_run():
     """The main job: the storm with and without de-duplication, real modprobe, and the statistics."""
     kernel = built()
     say("Booting it")
-    result = vm.run(kernel, "run", follow=protocol.show_step).check()
+    result = vm.run(kernel, "run").check()
     print("\n/sys/kernel/debug/modules/stats after the storms with module.dedup=on:\n")
     print("\n".join(protocol.blocks(result.output)["stats"]), end="\n\n")
     print_table(protocol.records(result.output, "storm"), protocol.records(result.output, "modprobe"))
@@ -76,7 +76,7 @@ def cmd_storm():
     smp = asked().smp or 255
     count = asked().n or smp
     say(f"Booting it with {smp} CPUs")
-    result = vm.run(kernel, "storm", smp=smp, append=[f"n={count}"], limit=1800, follow=protocol.show_step).check()
+    result = vm.run(kernel, "storm", smp=smp, append=[f"n={count}"], limit=1800).check()
     words = protocol.record(result.output, "storm")
     print(
         f"{words['calls']} calls: {words['ok']} succeeded, {words['led']} led, {words['joined']} joined, "
@@ -153,9 +153,7 @@ def run_compare(kernel, code, output):
     say(f"Running the kselftests with {title}")
     other = compare.other(kernel, code)
     ours = compare.Seen().read(output)
-    rows = compare.table(other, ours, title)
-    compare.print_table(rows)
-    say(f"The same as Markdown: {compare.write(rows, code)}")
+    compare.show(compare.table(other, ours, title), code)
     return compare.verdicts(other, ours, code)
 
 
@@ -253,7 +251,7 @@ def cmd_mounts():
     kernel = built()
     count = asked().n or 64
     say(f"Booting it, with a clock that counts instructions; {count} processes mount at once")
-    result = vm.run(kernel, "mounts", append=[f"n={count}"], limit=1200, icount=True, follow=protocol.show_step).check()
+    result = vm.run(kernel, "mounts", append=[f"n={count}"], limit=1200, icount=True).check()
     helpers = protocol.records(result.output, "helpers")
     times = protocol.records(result.output, "mounts")
     rows = [["filesystem", "module.dedup=", "mounted", "helpers", "ms, least to most"]]
@@ -261,7 +259,6 @@ def cmd_mounts():
         same = [int(it["ms"]) for it in times if (it["fs"], it["mode"]) == (one["fs"], one["mode"])]
         took = f"{min(same)} to {max(same)}"
         rows.append([one["fs"], one["mode"], f"{one['mounted']} of {count}", one["helpers"], took])
-    OUT.mkdir(exist_ok=True)
     (OUT / "mounts.md").write_text(markdown(rows))
     print(markdown(rows), end="")
     say(f"The same as Markdown: {OUT / 'mounts.md'}; the kernel log: {result.log_file}")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Debian's packages: what is missing, and the kernel source."""
 
+import functools
 import os
 import re
 import tempfile
@@ -29,15 +30,11 @@ def candidate(package):
     return version_of(match[1]) if match else ()
 
 
-_updated = False
-
-
+@functools.cache
 def update():
-    """Refreshes the package lists, once."""
-    global _updated
-    if not _updated:
+    """Refreshes the package lists, once. Only root can."""
+    if have_apt() and os.geteuid() == 0:
         run(["apt-get", "update"], log=log_file("apt-update.log"), what="apt-get update", check=False)
-        _updated = True
 
 
 def install(packages):

@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0
 """Measures module loads on the stock kernel, on ours, and on ours with module.dedup=off, side by side."""
 
-import json
 import random
 import re
 import shutil
 import statistics
 
-from . import count, protocol, tools, vm
+from . import count, tools, vm
 from .table import aligned, markdown
-from .util import OUT, TOP, Failure, log_file, run, say, write_if_changed
+from .util import OUT, TOP, Failure, log_file, run, say, write_if_changed, write_json
 
 BENCH = TOP / "bench"
 JSON = OUT / "bench.json"
@@ -81,7 +80,6 @@ def boot(kernel, side, what, **options):
         append=words,
         limit=1800,
         name=name,
-        follow=protocol.show_step,
         memory=MEMORY,
         **options,
     ).check()
@@ -186,35 +184,23 @@ TARGETS = (
 )
 
 
-def judged(figures):
-    """The rows of the table: (what, stock, ours, off, what is compared, limit, whether it is reached)."""
-    rows = []
-    for what, key, how, limit in TARGETS:
-        values = [figures.get(key.format(side)) for side in SIDES]
-        ours = values[1]
-        if how == "is":
-            compared = ours
-        elif how == "of stock":
-            compared = ours / values[0]
-        else:
-            compared = ours / figures[key.format("ours").replace(".256.", ".2.")]
-        rows.append((what, *values, how, round(compared, 3), limit, compared <= limit))
-    return rows
-
-
 def table(figures):
-    """The rows as text, for people."""
+    """What was reached, as rows of text."""
 
     def number(value):
         return "-" if value is None else f"{value:,}"
 
-    lines = [("", "stock", "ours", "dedup=off", "compared", "to reach", "")]
-    for what, stock, ours, off, how, compared, limit, reached in judged(figures):
-        unit = "" if how == "is" else " " + how
-        shown = "" if how == "is" else f"{compared:g}{unit}"
-        verdict = "" if reached else "MISSED"
-        lines.append((what, number(stock), number(ours), number(off), shown, f"<= {limit:,}", verdict))
-    return lines
+    rows = [("", "stock", "ours", "dedup=off", "compared", "to reach", "")]
+    for what, key, how, limit in TARGETS:
+        values = [figures.get(key.format(side)) for side in SIDES]
+        ours = values[1]
+        if how == "is":
+            compared, shown = ours, ""
+        else:
+            compared = ours / (values[0] if how == "of stock" else figures[key.format("ours").replace(".256.", ".2.")])
+            shown = f"{round(compared, 3):g} {how}"
+        rows.append((what, *map(number, values), shown, f"<= {limit:,}", "" if compared <= limit else "MISSED"))
+    return rows
 
 
 def differences(old, new):
@@ -231,8 +217,7 @@ def differences(old, new):
 
 def write(figures, functions):
     """Writes what was measured, and what it looks like."""
-    OUT.mkdir(exist_ok=True)
-    JSON.write_text(json.dumps(figures, indent=1) + "\n")
+    write_json(JSON, figures)
     TABLE.write_text(markdown(table(figures)))
     PROFILE.write_text(count.report(functions, COUNTS[-1]))
     tools.draw("plot.py", JSON)

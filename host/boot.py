@@ -3,7 +3,6 @@
 
 import functools
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -13,7 +12,7 @@ from . import apt, protocol, tools, vm
 from .kernel import alone
 from .settings import asked
 from .table import publish
-from .util import CACHE, OUT, TOP, Failure, locked, log_file, run, say, write_if_changed
+from .util import CACHE, OUT, TOP, Failure, locked, log_file, run, say, write_if_changed, write_json
 
 JSON = OUT / "boot.json"
 # The same while boots go on, so that what was there before is kept until all is done.
@@ -78,19 +77,6 @@ def check_kernel():
         raise Failure("Debian is booted on a kernel of its own configuration: KERNEL= cannot be given.")
 
 
-def ensure():
-    """Finds what makes a root filesystem, or installs it. Only root can make one."""
-    if os.geteuid() != 0:
-        raise Failure("A Debian root filesystem can only be made by root. Please run this as root.")
-    missing = {
-        package
-        for program, package in (("mmdebstrap", "mmdebstrap"), ("mkfs.ext4", "e2fsprogs"))
-        if not tools.which(program)
-    }
-    if missing:
-        apt.install(missing)
-
-
 def disk(folder, image, megabytes):
     """Makes an ext4 image of a folder."""
     part = image.with_name(image.name + ".part")
@@ -112,7 +98,9 @@ def root():
     image = ROOTS / f"{name}-{hashlib.sha256(recipe).hexdigest()[:8]}.ext4"
     if image.is_file():
         return image
-    ensure()
+    if os.geteuid() != 0:
+        raise Failure("A Debian root filesystem can only be made by root. Please run this as root.")
+    tools.require({"mmdebstrap": "mmdebstrap", "mkfs.ext4": "e2fsprogs"})
     free = shutil.disk_usage(CACHE).free
     if free < 4 << 30:
         raise Failure(f"A Debian root filesystem needs 4 GB in {CACHE}; {free >> 20} MB are free.")
@@ -211,7 +199,6 @@ def boot(kernel, name, *, smp, side="ours", report="boot", limit=3600, words=())
         name=name,
         append=line,
         extra=devices,
-        follow=protocol.show_step,
     )
     if accel == "tcg" and LOST.search(result.log):
         raise vm.Crash(f"QEMU has lost an interrupt from one CPU to another. Please try again. ({result.log_file})")
@@ -295,7 +282,6 @@ def compare(kernels, sizes, boots):
         "form": asked().form,
         "boots": [],
     }
-    OUT.mkdir(exist_ok=True)
     for smp in sizes:
         for number in range(boots):
             # Each is as often the first.
@@ -305,7 +291,7 @@ def compare(kernels, sizes, boots):
                 record = {"side": side, "cpus": smp, "number": number + 1}
                 record |= one_of_many(kernels[side], f"boot-{side}-smp{smp}-{number + 1}", side, smp)
                 done["boots"].append(record)
-                PART.write_text(json.dumps(done, indent=1) + "\n")
+                write_json(PART, done)
     return done
 
 

@@ -211,15 +211,8 @@ def table(seen, ours, title):
     return rows
 
 
-def write(rows, code):
-    """Writes the table for people who read Markdown. Returns its place."""
-    target = OUT / f"compare-{code}.md"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(markdown(rows))
-    return target
-
-
-def print_table(rows):
+def show(rows, code):
+    """Shows the table as a list; and writes it as Markdown."""
     previous = None
     for guarantee, case, before, after in rows[1:]:
         if guarantee != previous:
@@ -227,6 +220,9 @@ def print_table(rows):
         previous = guarantee
         print(f"  {case}\n    {rows[0][2]}: {before}\n    {rows[0][3]}: {after}")
     print(flush=True)
+    target = OUT / f"compare-{code}.md"
+    target.write_text(markdown(rows))
+    say(f"The same as Markdown: {target}")
 
 
 def verdicts(seen, ours, code):
@@ -236,8 +232,6 @@ def verdicts(seen, ours, code):
         for program, tests in programs.items():
             for test in tests:
                 key = (program, test)
-                as_expected = seen.results.get(key) == right
-                results.append((f"{code} {verb} {program}: {test}", tap.PASSED if as_expected else tap.FAILED))
-                passed = ours.results.get(key) == tap.PASSED
-                results.append((f"ours passes {program}: {test}", tap.PASSED if passed else tap.FAILED))
+                results.append(tap.verdict(f"{code} {verb} {program}: {test}", seen.results.get(key) == right))
+                results.append(tap.verdict(f"ours passes {program}: {test}", ours.results.get(key) == tap.PASSED))
     return results

@@ -5,32 +5,25 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from . import apt, boot, protocol, tools, vm
+from . import boot, tools, vm
 from .settings import asked
 from .util import OUT, TOP, Failure, log_file, run, say
 
 FOLDER = OUT / "deb"
-# What Kbuild and debhelper need, by a program or a file of each.
-NEEDED = {
+# What Kbuild and debhelper need, by a program or a header of each.
+PROGRAMS = {
     "dpkg-buildpackage": "dpkg-dev",
     "dh": "debhelper",
     "fakeroot": "fakeroot",
     "cpio": "cpio",
     "rsync": "rsync",
 }
-
-
-def ensure():
-    missing = {package for program, package in NEEDED.items() if not tools.which(program)}
-    if not Path("/usr/include/dwarf.h").exists():
-        missing.add("libdw-dev")
-    if missing:
-        apt.install(missing)
+HEADERS = {"dwarf.h": "libdw-dev"}
 
 
 def build(kernel):
     """Makes the packages, and shows that they work."""
-    ensure()
+    tools.require(PROGRAMS, HEADERS)
     kernel.build()
     # Kbuild writes them beside its folder.
     beside = kernel.folder.parent
@@ -89,6 +82,5 @@ def boot_installed(kernel, disk, image, initrd):
         name="boot-deb",
         append=line,
         extra=devices,
-        follow=protocol.show_step,
         image=image,
     )

@@ -133,7 +133,7 @@ def checks(kernel):
             log_file("rustfmt.log"),
         ),
         # The kernel is built by clippy, with warnings as errors; it would not be here otherwise.
-        ("clippy", tap.PASSED if kernel.vmlinux.is_file() else tap.FAILED),
+        tap.verdict("clippy", kernel.vmlinux.is_file()),
         attempt("clippy of the model", model.command("clippy"), log_file("clippy-model.log"), cwd=TOP / "model"),
         rustdoc(kernel, log_file("rustdoc.log")),
         documentation(tree, log_file("sphinx.log")),
@@ -184,7 +184,7 @@ def disabled(kernel):
     results = [("builds", tap.PASSED)]
     for name in ("module/main.o", "module/stats.o", "module/kmod.o", "umh.o"):
         texts = [disassembly(one.folder / "kernel" / name) for one in kernels]
-        results.append((f"{Path(name).name} is what stock has", tap.PASSED if texts[0] == texts[1] else tap.FAILED))
+        results.append(tap.verdict(f"{Path(name).name} is what stock has", texts[0] == texts[1]))
     members = [output_of(["ar", "t", "kernel/module/built-in.a"], cwd=one.folder) for one in kernels]
-    results.append(("no other object is linked", tap.PASSED if members[0] == members[1] else tap.FAILED))
+    results.append(tap.verdict("no other object is linked", members[0] == members[1]))
     return results

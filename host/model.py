@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
 """The model checker: the engine under all interleavings of a few callers, and mutants that it must find."""
 
-import json
 import re
 import shutil
 
 from . import tap
-from .util import CACHE, OUT, TOP, Failure, locked, log_file, output_of, run, say, tail
+from .util import CACHE, OUT, TOP, Failure, locked, log_file, output_of, run, say, tail, write_json
 
 FOLDER = CACHE / "model"
 TARGET = FOLDER / "target"
@@ -86,8 +85,8 @@ def scenarios(program):
             )
         else:
             say(f"  {name}: FAILED ({about}): {failed}\n  The whole log: {log}")
-        results.append((name, tap.PASSED if passed else tap.FAILED))
-    (OUT / "model.json").write_text(json.dumps(found, indent=1) + "\n")
+        results.append(tap.verdict(name, passed))
+    write_json(OUT / "model.json", found)
     return results or [("there are scenarios", tap.FAILED)]
 
 

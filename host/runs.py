@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
 """What is run in a guest, what came of it, and a record of it."""
 
-import json
 import random
 import re
 
 from . import protocol, tap, vm
 from .table import markdown
-from .util import OUT, say
+from .util import OUT, say, write_json
 
 # Kernels that find mistakes, and by what.
 SANITIZED = {
@@ -36,10 +35,9 @@ def finish(kernel, smp, what, result, results, **more):
     problem = result.problem()
     if problem:
         say(problem)
-    results = [*results, ("kernel log is clean and complete", tap.FAILED if problem else tap.PASSED)]
+    results = [*results, tap.verdict("kernel log is clean and complete", not problem)]
     for mark in MARKS.get(kernel.variant, ()):
-        seen = mark in result.log or mark in result.output
-        results.append((f"{mark}: seen", tap.PASSED if seen else tap.FAILED))
+        results.append(tap.verdict(f"{mark}: seen", mark in result.log or mark in result.output))
     if result.elsewhere:
         say(f"  {result.elsewhere} data races that stock has, too: elsewhere, or on the state of a module")
     say(f"  output: {result.output_file}, kernel log: {result.log_file}, {result.seconds:.0f} s")
@@ -95,7 +93,7 @@ def reading(kernel):
         f"{words.get('read_reader_ns')} for reading {words.get('read_reads')} times"
     )
     good = words.get("alone_ok") == words.get("read_ok") == 255 and abs(change) < words["read_reader_ns"]
-    results = [("a reader does not slow a storm", tap.PASSED if good else tap.FAILED)]
+    results = [tap.verdict("a reader does not slow a storm", good)]
     return finish(kernel, 1, "reading in a storm", result, results)
 
 
@@ -105,10 +103,9 @@ def kunit(kernel, smp):
     results = tap.kunit(kernel.source, result.log_file)
     wanted = [entry for entry in results if re.match(r"module_dedup|.*completion", entry[0])]
     others = [name for name, got in results if got == tap.FAILED and not re.match(r"module_dedup|.*completion", name)]
-    wanted.append((f"no other suite fails {' '.join(others)}".strip(), tap.FAILED if others else tap.PASSED))
+    wanted.append(tap.verdict(f"no other suite fails {' '.join(others)}".strip(), not others))
     for suite in ("module_dedup", "completion"):
-        ran = any(suite in name for name, _ in wanted)
-        wanted.append((f"suite {suite} ran", tap.PASSED if ran else tap.FAILED))
+        wanted.append(tap.verdict(f"suite {suite} ran", any(suite in name for name, _ in wanted)))
     return finish(kernel, smp, "KUnit", result, wanted)
 
 
@@ -123,7 +120,7 @@ def at_random(kernel, what, smp, calls, seed=None, processes=None):
     name = "-".join(filter(None, [what, kernel.variant, f"smp{smp}", str(calls)]))
     # It has a limit of its own for each round; this one is for a guest that is stuck as a whole.
     limit = 900 + calls // (10 if kernel.variant else 50)
-    result = vm.run(kernel, "random", smp=smp, append=append, limit=limit, name=name, follow=protocol.show_step)
+    result = vm.run(kernel, "random", smp=smp, append=append, limit=limit, name=name)
     words = protocol.record(result.output, what)
     if words:
         say(f"  {' '.join(f'{key}={value}' for key, value in words.items())}")
@@ -134,8 +131,8 @@ def at_random(kernel, what, smp, calls, seed=None, processes=None):
     missing = [key for key, value in numbers.items() if not value and calls >= 20_000 and key != "retried"]
     results = [
         *tap.kselftests(result.output),
-        (f"{calls} calls were made", tap.PASSED if numbers.get("calls", 0) >= calls else tap.FAILED),
-        (f"all was tried {' '.join(missing)}".strip(), tap.FAILED if missing else tap.PASSED),
+        tap.verdict(f"{calls} calls were made", numbers.get("calls", 0) >= calls),
+        tap.verdict(f"all was tried {' '.join(missing)}".strip(), not missing),
     ]
     more = {key: numbers[key] for key in ("rounds", "calls", "faults", "killed") if key in numbers}
     return finish(kernel, smp, what, result, results, seed=seed, **more)
@@ -143,8 +140,7 @@ def at_random(kernel, what, smp, calls, seed=None, processes=None):
 
 def write_records():
     """What ran, as JSON and as a table."""
-    OUT.mkdir(exist_ok=True)
-    (OUT / "ran.json").write_text(json.dumps(records, indent=1) + "\n")
+    write_json(OUT / "ran.json", records)
     lines = [[column.replace("_", " ") for column in COLUMNS]]
     for record in records:
         values = [record.get(column, "") for column in COLUMNS]

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """Tables, for terminals and as Markdown. A table is a list of rows of cells; the first row is the heading."""
 
-import json
 from itertools import zip_longest
+
+from .util import write_json
 
 
 def aligned(rows, right=()):
@@ -25,4 +26,4 @@ def publish(place, data, rows, notes):
     """Shows a table and what is to be said of it; keeps both as Markdown, beside a JSON file of what they show."""
     print("\n".join(aligned(rows)), f"\n\n{notes}", sep="", flush=True)
     place.with_suffix(".md").write_text(f"{markdown(rows)}\n{notes}\n")
-    place.write_text(json.dumps(data, indent=1) + "\n")
+    write_json(place, data)

@@ -10,6 +10,11 @@ from .util import log_file, output_of
 PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
 
 
+def verdict(name, good):
+    """The result of one check."""
+    return name, PASSED if good else FAILED
+
+
 class Tally:
     """The results so far: [(group, name, result)]."""
 

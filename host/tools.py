@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 """The programs that a build needs: found where they are, installed where they are not."""
 
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -104,8 +103,7 @@ def ensure_llvm():
     """Finds clang and its tools, or installs them."""
     if find_llvm():
         return
-    if apt.have_apt() and os.geteuid() == 0:
-        apt.update()
+    apt.update()
     found = [version for version in LIBCLANG if apt.candidate(f"lld-{version}")]
     suffix = f"-{found[0]}" if found else ""
     apt.install({f"clang{suffix}", f"lld{suffix}", f"llvm{suffix}"})
@@ -121,8 +119,7 @@ def ensure_cargo():
     """Finds cargo, or installs it."""
     if shutil.which("cargo"):
         return
-    if apt.have_apt() and os.geteuid() == 0:
-        apt.update()
+    apt.update()
     apt.install({cargo_package(), "gcc", "patch"})
 
 
@@ -172,21 +169,27 @@ def libclang_package():
     return found[0] if found else "libclang-dev"
 
 
-def missing_packages(programs):
-    """The Debian packages of everything that is not here."""
+def missing_packages(programs, headers):
+    """The Debian packages of those programs and headers that are not here."""
+    include = Path("/usr/include")
     missing = {package for program, package in programs.items() if not which(program)}
-    for header, package in HEADERS.items():
-        found = [f"/usr/include/{header}", *Path("/usr/include").glob(f"*-linux-gnu/{header}")]
-        if not any(Path(path).exists() for path in found):
+    for header, package in headers.items():
+        if not (include / header).exists() and not any(include.glob(f"*-linux-gnu/{header}")):
             missing.add(package)
     return missing
+
+
+def require(programs, headers=None):
+    """Installs what is not here."""
+    missing = missing_packages(programs, headers or {})
+    if missing:
+        apt.install(missing)
 
 
 @locked("tools")
 def ensure(tests=False):
     """Finds everything, and installs what is missing. Returns the variables for make."""
-    programs = PROGRAMS | (TEST_PROGRAMS if tests else {})
-    missing = missing_packages(programs)
+    missing = missing_packages(PROGRAMS | (TEST_PROGRAMS if tests else {}), HEADERS)
     rust = find_rust()
     tools = rust and {name: Path(rust[0]).with_name(name) for name in ("rustfmt", "clippy-driver", "rustdoc")}
     need_rust = not rust or not all(path.exists() for path in tools.values())
@@ -196,8 +199,7 @@ def ensure(tests=False):
     need_cargo = tests and not shutil.which("cargo")
 
     if missing or need_rust or need_libclang or need_bindgen or need_cargo:
-        if apt.have_apt() and os.geteuid() == 0:
-            apt.update()
+        apt.update()
         if need_rust:
             missing.update(rust_packages())
         if need_libclang:

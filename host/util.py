@@ -3,6 +3,7 @@
 
 import contextlib
 import fcntl
+import json
 import os
 import re
 import subprocess
@@ -123,6 +124,10 @@ def write_if_changed(path, data, mode=0o644):
     new.chmod(mode)
     new.replace(path)
     return True
+
+
+def write_json(path, data):
+    path.write_text(json.dumps(data, indent=1) + "\n")
 
 
 _held = threading.local()

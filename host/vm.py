@@ -168,7 +168,9 @@ def run(kernel, job, *, smp=None, append=(), limit=600, name=None, icount=False,
     return start(kernel, job, smp=smp, append=append, limit=limit, accel=accel, name=name or job, **more)
 
 
-def start(kernel, job, *, smp, limit, accel, name, append=(), follow=None, extra=(), memory=None, image=None):
+def start(
+    kernel, job, *, smp, limit, accel, name, append=(), follow=protocol.show_step, extra=(), memory=None, image=None
+):
     """Starts a guest, and waits for its end.
 
     Without a job it has disks, among what is extra for QEMU, and no initramfs. follow is called with each line of its
@@ -195,7 +197,7 @@ def start(kernel, job, *, smp, limit, accel, name, append=(), follow=None, extra
                 rest += lines.read()
                 *whole, rest = rest.split(b"\n")
                 for line in whole:
-                    if follow and follow(line.decode(errors="replace").rstrip("\r")):
+                    if follow(line.decode(errors="replace").rstrip("\r")):
                         enough = True
                 if over or enough:
                     break
