@@ -136,17 +136,6 @@ def cmd_clean():
     say(f"Removed {OUT} and {CACHE / 'build'}. What is left in {CACHE} was downloaded.")
 
 
-def report(tally, group, results):
-    """Adds the results of a group, and shows how it went."""
-    for name, result in results:
-        tally.add(group, name, result)
-    failed = [name for name, result in results if result == tap.FAILED]
-    passed = sum(1 for _, result in results if result == tap.PASSED)
-    print(f"{'not ok' if failed else 'ok'}: {group}: {passed} passed, {len(failed)} failed", flush=True)
-    for name in failed:
-        print(f"    FAILED {name}", flush=True)
-
-
 def run_compare(kernel, code, output):
     """Compares what the tests wrote on our kernel with what they do on the stock kernel, or with its C code in ours."""
     title = f"Linux {kernel.release}" if code == "stock" else "module.dedup=c"
@@ -160,16 +149,16 @@ def run_compare(kernel, code, output):
 def finish(tally):
     if runs.records:
         say(f"What ran: {runs.TABLE}")
-    for group, name in tally.failures():
-        say(f"FAILED {group}: {name}")
+    for failure in tally.failures:
+        say(f"FAILED {failure}")
     print(tally.summary(), flush=True)
-    if tally.failures() or not tally.count(tap.PASSED):
+    if tally.failures or not tally.counts[tap.PASSED]:
         sys.exit(1)
 
 
 def finish_one(group, results):
     tally = tap.Tally()
-    report(tally, group, results)
+    tally.report(group, results)
     finish(tally)
 
 
@@ -220,8 +209,8 @@ def cmd_compare():
     say("Running the kselftests on our kernel")
     results, output = runs.kselftests(kernel, 8, "compare-ours", compare.PROGRAMS)
     tally = tap.Tally()
-    report(tally, "ours", results)
-    report(tally, "compared with stock", run_compare(stock, "stock", output))
+    tally.report("ours", results)
+    tally.report("compared with stock", run_compare(stock, "stock", output))
     finish(tally)
 
 
@@ -313,24 +302,24 @@ def cmd_deb():
 
 
 def test_without_guests(tally, kernel):
-    report(tally, "lint", lint.checks(kernel))
-    report(tally, "without CONFIG_MODULE_DEDUP", lint.disabled(kernel))
-    report(tally, "model", model.checks())
+    tally.report("lint", lint.checks(kernel))
+    tally.report("without CONFIG_MODULE_DEDUP", lint.disabled(kernel))
+    tally.report("model", model.checks())
 
 
 def test_plain(tally, kernel):
     """All that must hold in guests of the usual kernel. Returns what the kselftests wrote."""
-    report(tally, "KUnit, 8 CPUs", runs.kunit(kernel, 8))
+    tally.report("KUnit, 8 CPUs", runs.kunit(kernel, 8))
     outputs = {}
     for smp in (8, 1, 2, 64):
         without = None if smp == 8 else SLOW
         results, outputs[smp] = runs.kselftests(kernel, smp, f"kselftest-smp{smp}", without=without)
-        report(tally, f"kselftest, {smp} CPUs", results)
-    report(tally, "reading in a storm", runs.reading(kernel))
+        tally.report(f"kselftest, {smp} CPUs", results)
+    tally.report("reading in a storm", runs.reading(kernel))
     for smp in (8, 64):
-        report(tally, f"kmod.sh, {smp} CPUs", runs.kmod(kernel, smp))
-    report(tally, "chaos", runs.at_random(kernel, "chaos", runs.RANDOM_SMP, 30_000))
-    report(tally, "compared with the C code", run_compare(kernel, "c", outputs[8]))
+        tally.report(f"kmod.sh, {smp} CPUs", runs.kmod(kernel, smp))
+    tally.report("chaos", runs.at_random(kernel, "chaos", runs.RANDOM_SMP, 30_000))
+    tally.report("compared with the C code", run_compare(kernel, "c", outputs[8]))
     return outputs[8]
 
 
@@ -338,9 +327,9 @@ def test_sanitized(tally, name, chaos, fuzz, without=None):
     """The kselftests, and so many random calls, on a kernel that finds mistakes."""
     kernel = built(name, tests=True)
     results, _ = runs.kselftests(kernel, runs.SANITIZED_SMP, f"kselftest-{name}", without=without)
-    report(tally, f"kselftest, {name} kernel", results)
+    tally.report(f"kselftest, {name} kernel", results)
     for what, calls in (("chaos", chaos), ("fuzz", fuzz)):
-        report(tally, f"{what}, {name} kernel", runs.at_random(kernel, what, runs.RANDOM_SMP, calls))
+        tally.report(f"{what}, {name} kernel", runs.at_random(kernel, what, runs.RANDOM_SMP, calls))
 
 
 def built_aside(name):
@@ -385,9 +374,9 @@ def cmd_test_all():
     kernel = built("", tests=True)
     test_without_guests(tally, kernel)
     output = test_plain(tally, kernel)
-    report(tally, "compared with stock", run_compare(built_stock(), "stock", output))
-    report(tally, "chaos, a million calls", runs.at_random(kernel, "chaos", runs.RANDOM_SMP, 1_000_000))
-    report(tally, "chaos, 64 CPUs", runs.at_random(kernel, "chaos", 64, 20_000, processes=128))
+    tally.report("compared with stock", run_compare(built_stock(), "stock", output))
+    tally.report("chaos, a million calls", runs.at_random(kernel, "chaos", runs.RANDOM_SMP, 1_000_000))
+    tally.report("chaos, 64 CPUs", runs.at_random(kernel, "chaos", 64, 20_000, processes=128))
     test_all_sanitized(tally)
     finish(tally)
 

@@ -23,18 +23,19 @@ def version_of(text):
     return tuple(map(int, match[1].split("."))) if match else ()
 
 
-def candidate(package):
-    """The version of a package that could be installed, as a tuple; () if there is none."""
-    text = output_of(["apt-cache", "policy", package], env={"LC_ALL": "C"}) or ""
-    match = re.search(r"Candidate: (?:\d+:)?(\S+)", text)
-    return version_of(match[1]) if match else ()
-
-
 @functools.cache
 def update():
     """Refreshes the package lists, once. Only root can."""
     if have_apt() and os.geteuid() == 0:
         run(["apt-get", "update"], log=log_file("apt-update.log"), what="apt-get update", check=False)
+
+
+def candidate(package):
+    """The version of a package that could be installed, as a tuple; () if there is none."""
+    update()
+    text = output_of(["apt-cache", "policy", package], env={"LC_ALL": "C"}) or ""
+    match = re.search(r"Candidate: (?:\d+:)?(\S+)", text)
+    return version_of(match[1]) if match else ()
 
 
 def install(packages):

@@ -4,6 +4,7 @@
 import json
 import re
 import sys
+from collections import Counter
 
 from .util import log_file, output_of
 
@@ -16,24 +17,26 @@ def verdict(name, good):
 
 
 class Tally:
-    """The results so far: [(group, name, result)]."""
+    """The results so far."""
 
     def __init__(self):
-        self.results = []
+        self.counts = Counter()
+        # As text: "group: name".
+        self.failures = []
 
-    def add(self, group, name, result):
-        self.results.append((group, name, result))
-
-    def count(self, result, group=None):
-        return sum(1 for of, _, got in self.results if got == result and group in (None, of))
-
-    def failures(self):
-        return [(group, name) for group, name, result in self.results if result == FAILED]
+    def report(self, group, results):
+        """Adds the results of a group, and shows how it went."""
+        counts = Counter(result for _, result in results)
+        failed = [name for name, result in results if result == FAILED]
+        self.counts += counts
+        self.failures += [f"{group}: {name}" for name in failed]
+        print(f"{'not ok' if failed else 'ok'}: {group}: {counts[PASSED]} passed, {len(failed)} failed", flush=True)
+        for name in failed:
+            print(f"    FAILED {name}", flush=True)
 
     def summary(self):
-        text = f"{self.count(PASSED)} passed, {self.count(FAILED)} failed"
-        skipped = self.count(SKIPPED)
-        return f"{text}, {skipped} skipped" if skipped else text
+        text = f"{self.counts[PASSED]} passed, {self.counts[FAILED]} failed"
+        return f"{text}, {self.counts[SKIPPED]} skipped" if self.counts[SKIPPED] else text
 
 
 def kselftests(output):

@@ -11,6 +11,8 @@ from .util import CACHE, TOP, Failure, locked, log_file, output_of, run, say
 
 # What 7.3 asks for (scripts/min-tool-version.sh); a newer kernel says so itself.
 RUSTC_MIN = (1, 85)
+# They are beside the compiler.
+RUST_TOOLS = ("rustdoc", "rustfmt", "clippy-driver")
 BINDGEN_MIN = (0, 71, 1)
 # The best known first. What bindgen 0.71 makes of libclang 22 does not compile.
 LIBCLANG = (19, 18, 17, 20, 21)
@@ -69,11 +71,12 @@ def rust_library(rustc):
 
 
 def find_rust():
-    """A Rust compiler that is new enough, with the source of its library: (rustc, library)."""
-    for rustc in (asked().rustc, shutil.which("rustc"), "/usr/bin/rustc"):
+    """A Rust compiler that is new enough, with its tools and the source of its library: (rustc, library)."""
+    for name in (asked().rustc, "rustc", "/usr/bin/rustc"):
+        rustc = name and shutil.which(name)
         if rustc and apt.version_of(output_of([rustc, "--version"])) >= RUSTC_MIN:
             library = asked().rust_lib_src or rust_library(rustc)
-            if library:
+            if library and all(Path(rustc).with_name(tool).exists() for tool in RUST_TOOLS):
                 return rustc, library
     return None
 
@@ -103,7 +106,6 @@ def ensure_llvm():
     """Finds clang and its tools, or installs them."""
     if find_llvm():
         return
-    apt.update()
     found = [version for version in LIBCLANG if apt.candidate(f"lld-{version}")]
     suffix = f"-{found[0]}" if found else ""
     apt.install({f"clang{suffix}", f"lld{suffix}", f"llvm{suffix}"})
@@ -119,7 +121,6 @@ def ensure_cargo():
     """Finds cargo, or installs it."""
     if shutil.which("cargo"):
         return
-    apt.update()
     apt.install({cargo_package(), "gcc", "patch"})
 
 
@@ -190,54 +191,42 @@ def require(programs, headers=None):
 def ensure(tests=False):
     """Finds everything, and installs what is missing. Returns the variables for make."""
     missing = missing_packages(PROGRAMS | (TEST_PROGRAMS if tests else {}), HEADERS)
-    rust = find_rust()
-    tools = rust and {name: Path(rust[0]).with_name(name) for name in ("rustfmt", "clippy-driver", "rustdoc")}
-    need_rust = not rust or not all(path.exists() for path in tools.values())
-    need_libclang = not find_libclang()
-    need_bindgen = not find_bindgen()
-    # The model is built with it.
-    need_cargo = tests and not shutil.which("cargo")
-
-    if missing or need_rust or need_libclang or need_bindgen or need_cargo:
-        apt.update()
-        if need_rust:
-            missing.update(rust_packages())
-        if need_libclang:
-            missing.add(libclang_package())
-        bindgen_packaged = apt.candidate("bindgen") >= BINDGEN_MIN
-        if need_bindgen and bindgen_packaged:
-            missing.add("bindgen")
-        elif need_bindgen:
-            need_cargo = not shutil.which("cargo")
-        if need_cargo:
-            missing.add(cargo_package())
-        if missing:
-            apt.install(missing)
-        if need_bindgen and not find_bindgen():
-            say("Building bindgen (two minutes, once)")
-            run(
-                ["cargo", "install", "--locked", "--root", CACHE / "bindgen", "bindgen-cli"],
-                log=log_file("bindgen.log"),
-                what="Building bindgen",
-                progress=True,
-            )
-
-    rust, libclang, bindgen = find_rust(), find_libclang(), find_bindgen()
-    for found, name in (
-        (rust, "a Rust compiler with its library source"),
-        (libclang, "libclang"),
-        (bindgen, "bindgen"),
-    ):
-        if not found:
+    if not find_rust():
+        missing.update(rust_packages())
+    if not find_libclang():
+        missing.add(libclang_package())
+    build_bindgen = not find_bindgen() and apt.candidate("bindgen") < BINDGEN_MIN
+    if not find_bindgen() and not build_bindgen:
+        missing.add("bindgen")
+    # The model is built with it, too.
+    if (tests or build_bindgen) and not shutil.which("cargo"):
+        missing.add(cargo_package())
+    if missing:
+        apt.install(missing)
+    if build_bindgen:
+        say("Building bindgen (two minutes, once)")
+        run(
+            ["cargo", "install", "--locked", "--root", CACHE / "bindgen", "bindgen-cli"],
+            log=log_file("bindgen.log"),
+            what="Building bindgen",
+            progress=True,
+        )
+    found = {
+        "a Rust compiler with its library source": find_rust(),
+        "libclang": find_libclang(),
+        "bindgen": find_bindgen(),
+    }
+    for name, place in found.items():
+        if not place:
             raise Failure(f"{name} is missing, or too old, and installing Debian's packages did not help")
-    rustc, library = rust
-    return Toolchain(rustc, library, libclang, bindgen)
+    return Toolchain(*found.values())
 
 
 class Toolchain:
     """What a kernel build is told about the tools."""
 
-    def __init__(self, rustc, library, libclang, bindgen):
+    def __init__(self, rust, libclang, bindgen):
+        rustc, library = rust
         self.rustc = Path(rustc)
         self.env = {"RUST_LIB_SRC": library, "LIBCLANG_PATH": libclang, "LC_ALL": "C"}
         self.variables = [
