@@ -18,25 +18,23 @@ from .util import CACHE, OUT, Failure, say
 SLOW = "dedup_12_requests_slow"
 
 
-def built(variant=None, tests=False):
-    """The patched kernel, up to date, with its modules and selftests.
+def kernel_of(variant=None, stock=False, tests=False):
+    """A kernel that can be built, and the tree with our patches, which has the selftests for it.
 
-    It is the usual one ("") or one that finds mistakes; the one that the user asks for by KERNEL= if not given.
+    The variant is the usual one ("") or another; the one that the user asks for by KERNEL= if not given.
     """
-    if variant is None:
-        variant = asked().kernel
+    variant = asked().kernel if variant is None else variant
     toolchain = tools.ensure(tests)
     if variant == "debug":
         tools.ensure_llvm()
-    _, patched = source.trees(toolchain)
-    return Kernel(toolchain, patched, variant).build().stage()
+    unpatched, patched = source.trees(toolchain)
+    return Kernel(toolchain, unpatched if stock else patched, variant), patched
 
 
-def built_stock():
-    """The kernel without our patches, with the same configuration, and the same selftests."""
-    toolchain = tools.ensure(tests=True)
-    stock, patched = source.trees(toolchain)
-    return Kernel(toolchain, stock).build().stage(selftests_of=patched)
+def built(variant=None, stock=False, tests=False):
+    """The same, up to date, with its modules and selftests."""
+    kernel, patched = kernel_of(variant, stock, tests)
+    return kernel.build().stage(selftests_of=patched)
 
 
 def megabytes(text):
@@ -205,7 +203,7 @@ def cmd_fuzz():
 def cmd_compare():
     """One table: the guarantees of the guide, what stock does, what ours does."""
     kernel = built("", tests=True)
-    stock = built_stock()
+    stock = built("", stock=True, tests=True)
     say("Running the kselftests on our kernel")
     results, output = runs.kselftests(kernel, 8, "compare-ours", compare.PROGRAMS)
     tally = tap.Tally()
@@ -216,13 +214,9 @@ def cmd_compare():
 
 def cmd_bench():
     """Stock, ours, and ours with module.dedup=off, measured by instruction counts."""
-    toolchain = tools.ensure()
     # What fails is to fail before it has taken long.
     tools.find_matplotlib()
-    stock, patched = source.trees(toolchain)
-    kernels = {}
-    for side, tree in (("stock", stock), ("ours", patched)):
-        kernels[side] = bench.stage(Kernel(toolchain, tree, "bench").build(), patched)
+    kernels = {side: bench.stage(built("bench", stock=side == "stock")) for side in ("stock", "ours")}
     kernels["off"] = kernels["ours"]
     say("Measuring, about ten minutes")
     before = json.loads(bench.JSON.read_text()) if bench.JSON.is_file() else {}
@@ -255,12 +249,10 @@ def cmd_mounts():
 
 def kernels_to_boot(sides):
     """The kernels for a Debian system, up to date; and the system, first, since that may fail at once."""
-    toolchain = tools.ensure()
+    tools.ensure()
     boot.root()
-    stock, patched = source.trees(toolchain)
-    trees = {"stock": stock, "ours": patched}
-    built = {name: Kernel(toolchain, trees[name], "boot").build().stage(patched) for name in trees if name in sides}
-    return {side: built["stock" if side == "stock" else "ours"] for side in sides}
+    kernels = {stock: built("boot", stock) for stock in {side == "stock" for side in sides}}
+    return {side: kernels[side == "stock"] for side in sides}
 
 
 def cmd_boot():
@@ -295,10 +287,9 @@ def cmd_boot_compare():
 def cmd_deb():
     """Debian packages of the patched kernel; installed, and booted, in a Debian system."""
     boot.check_kernel()
-    toolchain = tools.ensure()
+    tools.ensure()
     boot.root()
-    _, patched = source.trees(toolchain)
-    deb.build(Kernel(toolchain, patched, "boot"))
+    deb.build(kernel_of("boot")[0])
 
 
 def test_without_guests(tally, kernel):
@@ -374,7 +365,7 @@ def cmd_test_all():
     kernel = built("", tests=True)
     test_without_guests(tally, kernel)
     output = test_plain(tally, kernel)
-    tally.report("compared with stock", run_compare(built_stock(), "stock", output))
+    tally.report("compared with stock", run_compare(built("", stock=True, tests=True), "stock", output))
     tally.report("chaos, a million calls", runs.at_random(kernel, "chaos", runs.RANDOM_SMP, 1_000_000))
     tally.report("chaos, 64 CPUs", runs.at_random(kernel, "chaos", 64, 20_000, processes=128))
     test_all_sanitized(tally)

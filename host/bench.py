@@ -37,9 +37,8 @@ def ballast(size):
     return b"".join(source.choices(words, k=size // 3))[:size]
 
 
-def stage(kernel, selftests_of):
+def stage(kernel):
     """Builds what is measured, and what measures, for the guest."""
-    kernel.stage(selftests_of=selftests_of)
     work = kernel.folder / "bench"
     for name, size in BALLAST.items():
         write_if_changed(work / "ballast" / name, ballast(size))

@@ -146,11 +146,11 @@ class Kernel:
 
     @alone
     def stage(self, selftests_of=None):
-        """Installs the modules, and the selftests built against this kernel, for the guest.
+        """Installs the modules, and the selftests of a tree built against this kernel, for the guest.
 
-        The selftests are those of the kernel's own source, or of another tree.
+        The tree is the kernel's own one, or another.
         """
-        tree = Path(selftests_of or self.source)
+        tree = selftests_of or self.source
         root = self.staging
         selftests = root / "selftests"
         log = log_file(f"selftests-{self.name}.log")
@@ -160,7 +160,13 @@ class Kernel:
         output = self.folder / "kselftest"
         run(
             [
-                *("make", "-C", str(tree / "tools/testing/selftests"), "TARGETS=module kmod", "FORCE_TARGETS=1"),
+                *(
+                    "make",
+                    "-C",
+                    str(tree / "tools/testing/selftests"),
+                    "TARGETS=module kmod",
+                    "FORCE_TARGETS=1",
+                ),
                 *(f"O={output}", f"KDIR={self.folder}", f"INSTALL_PATH={selftests}", "install"),
                 *(f"KHDR_INCLUDES=-isystem {self.folder}/usr/include", *self.variables),
             ],
