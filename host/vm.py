@@ -10,7 +10,7 @@ from pathlib import Path
 
 from . import image, protocol
 from .settings import asked
-from .util import CACHE, TOP, Failure, log_file, say, tail, write_if_changed
+from .util import CACHE, TOP, Failure, log_file, say, tail
 
 PATTERNS = TOP / "vm/log-patterns"
 FIRMWARE = ("/usr/share/qemu/qboot.rom", "/usr/share/qemu-kvm/qboot.rom")
@@ -144,12 +144,13 @@ def choose_accel(kernel):
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     known = CACHE / "accel"
     before = known.read_text().split() if known.is_file() else []
-    if before[:1] == [boot]:
+    # Another make may be at work on it.
+    if len(before) == 2 and before[0] == boot:
         return before[1]
     say("Trying whether KVM works here")
     result = start(kernel, "nothing", smp=1, limit=20, accel="kvm", name="kvm")
     accel = "tcg" if result.problem() else "kvm"
-    write_if_changed(known, f"{boot} {accel}\n".encode())
+    known.write_text(f"{boot} {accel}\n")
     return accel
 
 
