@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 from . import apt, series
-from .util import CACHE, Failure, locked, log_file, run, say
+from .util import CACHE, Failure, locked, log_file, run, say, tail
 
 SRC = CACHE / "src"
 # Where Debian has newer kernels than its stable release; the last has them first.
@@ -44,20 +44,35 @@ def debian_source():
     package = suites.download(name, version)
     try:
         part = fresh_folder(tree.with_name(tree.name + ".part"))
-        archive = f"./usr/src/{name}.tar.xz"
         say("Unpacking it")
-        pipe = (
-            'set -o pipefail; dpkg-deb --fsys-tarfile "$0" | tar xO "$1" | xz -dT0 | tar x --strip-components=1 -C "$2"'
-        )
-        run(
-            ["bash", "-c", pipe, str(package), archive, str(part)],
-            log=log_file("unpack.log"),
-            what="Unpacking the source",
-        )
+        unpack(package, f"./usr/src/{name}.tar.xz", part)
         part.rename(tree)
     finally:
         shutil.rmtree(package.parent, ignore_errors=True)
     return tree
+
+
+def unpack(package, archive, folder):
+    """Unpacks a compressed archive that is in a Debian package, less its top folder."""
+    commands = (
+        ["dpkg-deb", "--fsys-tarfile", package],
+        ["tar", "xO", archive],
+        ["xz", "-dT0"],
+        ["tar", "x", "--strip-components=1", "-C", folder],
+    )
+    log = log_file("unpack.log")
+    processes, source = [], subprocess.DEVNULL
+    with open(log, "wb") as errors:
+        for command in commands:
+            processes.append(subprocess.Popen(command, stdin=source, stdout=subprocess.PIPE, stderr=errors))
+            if source != subprocess.DEVNULL:
+                # So that who writes hears of it if who reads has ended.
+                source.close()
+            source = processes[-1].stdout
+        source.close()
+        failed = [command[0] for command, process in zip(commands, processes, strict=True) if process.wait()]
+    if failed:
+        raise Failure(f"Unpacking the source failed ({', '.join(failed)}):\n{tail(log)}\nThe whole log: {log}")
 
 
 def fits(tree):
