@@ -3,6 +3,7 @@
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -21,7 +22,8 @@ def debian_source():
     Debian moves on: if none of our versions is left, it is the newest there is.
     """
     known = sorted(SRC.glob("debian-*"), key=lambda path: apt.version_of(path.name)) if SRC.is_dir() else []
-    known = [path for path in known if not path.name.endswith(".part") and fits(path)]
+    # Those with a + in their name have the series on them.
+    known = [path for path in known if not re.search(r"\+|\.part$", path.name) and fits(path)]
     if known:
         return known[-1]
 
