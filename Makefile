@@ -46,7 +46,7 @@ watch: ## storms in the booted kernel, and a table of what is in flight
 storm: ## one storm with SMP= CPUs (255) and N= processes (SMP)
 kernel: ## build the kernel, its modules and the selftests, and no more
 where: ## where things are, as KEY=VALUE lines
-series: ## write the series for git am to out/series/
+series: ## write the series, as mails to send, to out/series/
 apply: ## put the series onto the tree KSRC=, in place
 clean: ## remove what was built (not what was downloaded)
 

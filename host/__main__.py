@@ -8,7 +8,7 @@ import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from . import bench, boot, compare, deb, lint, model, protocol, requests, runs, series, source, tap, tools, vm, watch
+from . import bench, boot, compare, deb, lint, model, protocol, requests, runs, series, source, submit, tap, tools, vm, watch
 from .kernel import Kernel
 from .settings import asked
 from .table import aligned, markdown
@@ -121,10 +121,8 @@ def cmd_apply():
 
 
 def cmd_series():
-    toolchain = tools.ensure()
-    stock, _ = source.trees(toolchain)
-    for path in series.generate(stock):
-        print(path)
+    """The series as mails to send: from the mails in patches/, and nothing else."""
+    submit.write()
 
 
 def cmd_clean():

@@ -125,7 +125,7 @@ def checks(kernel):
     """Runs all of them; yields nothing until all are done."""
     tree = kernel.source
     tools = kernel.toolchain
-    patches = series.generate(source.trees(tools)[0])
+    patches = [mail.path for mail in series.mails(series.kernel_version(tree))]
     results = [
         attempt(
             "rustfmt",
@@ -144,6 +144,10 @@ def checks(kernel):
         ),
     ]
     results += [checkpatch(tree, patch) for patch in patches]
+    for version in series.supported():
+        wrong = series.differing(series.mails(version))
+        name = f"the series for {series.text_of(version)} is the overlay {' '.join(wrong)}".strip()
+        results.append((name, tap.FAILED if wrong else tap.PASSED))
     scripts = [path for path in files("", ".sh") if is_script(path)]
     results += [
         attempt("shellcheck", ["shellcheck", *scripts], log_file("shellcheck.log"), cwd=TOP),
