@@ -14,7 +14,7 @@ override SHELL := /bin/sh
 endif
 
 TARGETS := run test test-debug test-all kselftest kunit model chaos fuzz compare bench boot boot-compare mounts deb lint shell watch storm \
-	kernel where series apply clean
+	kernel where series absorb apply clean
 
 .PHONY: help python $(TARGETS)
 
@@ -47,6 +47,7 @@ storm: ## one storm with SMP= CPUs (255) and N= processes (SMP)
 kernel: ## build the kernel, its modules and the selftests, and no more
 where: ## where things are, as KEY=VALUE lines
 series: ## write the series, as mails to send, to out/series/
+absorb: ## put edits of our files, and of stock files in out/stack/, into the steps of the series
 apply: ## put the series onto the tree KSRC=, in place
 clean: ## remove what was built (not what was downloaded)
 

@@ -8,11 +8,29 @@ import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from . import bench, boot, compare, deb, lint, model, protocol, requests, runs, series, source, submit, tap, tools, vm, watch
+from . import (
+    bench,
+    boot,
+    compare,
+    deb,
+    lint,
+    model,
+    protocol,
+    requests,
+    runs,
+    series,
+    source,
+    stack,
+    submit,
+    tap,
+    tools,
+    vm,
+    watch,
+)
 from .kernel import Kernel
 from .settings import asked
 from .table import aligned, markdown
-from .util import CACHE, OUT, Failure, say
+from .util import CACHE, OUT, TOP, Failure, say
 
 # Tests of waits that take the kernel its 5 s, or many of these. One run of them fits into an hour.
 SLOW = "dedup_12_requests_slow"
@@ -123,6 +141,14 @@ def cmd_apply():
 def cmd_series():
     """The series as mails to send: from the mails in patches/, and nothing else."""
     submit.write()
+
+
+def cmd_absorb():
+    """Carries edits of the overlay, and of hooks in out/stack/, into the steps."""
+    changed = stack.absorb()
+    for path in changed:
+        print(path.relative_to(TOP))
+    say("The series has all of it." if changed else "Nothing differs from the series.")
 
 
 def cmd_clean():
