@@ -5,7 +5,7 @@
 .NOTPARALLEL:
 
 # These may be given on the command line or in the environment.
-export KSRC ACCEL SMP MEM LIMIT N TESTS KERNEL CALLS SEED SIDE SUITE FORM REPORT ROUNDS SIZES BOOTS
+export KSRC ACCEL SMP MEM LIMIT N TESTS KERNEL CALLS SEED SIDE SUITE FORM REPORT ROUNDS SIZES BOOTS STEPS
 
 # make boot SHELL=1 asks for a shell in the guest, and not for one of that name here.
 ifeq ($(origin SHELL),command line)
@@ -14,7 +14,7 @@ override SHELL := /bin/sh
 endif
 
 TARGETS := run test test-debug test-all kselftest kunit model chaos fuzz compare bench boot boot-compare mounts deb lint shell watch storm \
-	kernel where series absorb apply clean
+	kernel where series absorb series-check apply clean
 
 .PHONY: help python $(TARGETS)
 
@@ -48,6 +48,7 @@ kernel: ## build the kernel, its modules and the selftests, and no more
 where: ## where things are, as KEY=VALUE lines
 series: ## write the series, as mails to send, to out/series/
 absorb: ## put edits of our files, and of stock files in out/stack/, into the steps of the series
+series-check: ## build and test every step of the series (or STEPS="2 5"), and see what checkpatch says
 apply: ## put the series onto the tree KSRC=, in place
 clean: ## remove what was built (not what was downloaded)
 

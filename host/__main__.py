@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from . import (
     bench,
     boot,
+    check,
     compare,
     deb,
     lint,
@@ -149,6 +150,11 @@ def cmd_absorb():
     for path in changed:
         print(path.relative_to(TOP))
     say("The series has all of it." if changed else "Nothing differs from the series.")
+
+
+def cmd_series_check():
+    """Every step of the series by itself: built, tested, and as maintainers want it."""
+    check.check()
 
 
 def cmd_clean():

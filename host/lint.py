@@ -8,12 +8,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from . import model, series, source, tap
+from . import check, model, series, source, tap
 from .kernel import Kernel
 from .util import CACHE, TOP, Failure, log_file, output_of, run, say
-
-# MAINTAINERS names our places already; and Kconfig has to name Kconfig.dedup, which begins like itself.
-NOT_FOR_US = "FILE_PATH_CHANGES,EMBEDDED_FILENAME"
 
 
 def files(*suffixes, under=("rust", "kernel", "include", "tools", "vm", ".ci", "host")):
@@ -109,23 +106,10 @@ def documentation(tree, log):
     return name, tap.PASSED
 
 
-def checkpatch(tree, patch):
-    """Runs the script of a kernel tree, in a folder of its own: it leaves files behind where it runs."""
-    script = tree / "scripts/checkpatch.pl"
-    with tempfile.TemporaryDirectory() as scratch:
-        return attempt(
-            f"checkpatch {patch.name}",
-            [script, "--strict", "--no-signoff", "--no-summary", "--ignore", NOT_FOR_US, patch],
-            log_file(f"checkpatch-{patch.name}.log"),
-            cwd=scratch,
-        )
-
-
 def checks(kernel):
     """Runs all of them; yields nothing until all are done."""
     tree = kernel.source
     tools = kernel.toolchain
-    patches = [mail.path for mail in series.mails(series.kernel_version(tree))]
     results = [
         attempt(
             "rustfmt",
@@ -143,11 +127,12 @@ def checks(kernel):
             log_file("kernel-doc.log"),
         ),
     ]
-    results += [checkpatch(tree, patch) for patch in patches]
     for version in series.supported():
         wrong = series.differing(series.mails(version))
         name = f"the series for {series.text_of(version)} is the overlay {' '.join(wrong)}".strip()
         results.append((name, tap.FAILED if wrong else tap.PASSED))
+    results.append(check.maintained(tree, series.overlay()))
+    results += [check.checkpatch(tree, mail) for mail in series.mails(series.kernel_version(tree))]
     scripts = [path for path in files("", ".sh") if is_script(path)]
     results += [
         attempt("shellcheck", ["shellcheck", *scripts], log_file("shellcheck.log"), cwd=TOP),

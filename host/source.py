@@ -142,21 +142,32 @@ def trees(toolchain):
 
 
 def _trees(toolchain):
+    stock = stock_tree(toolchain)
+    patched = copy_of(stock, "dedup")
+    series.sync(stock, patched)
+    return stock, patched
+
+
+def stock_tree(toolchain):
+    """The tree that KSRC= names, or Debian's."""
     given = os.environ.get("KSRC")
-    stock = own_source(given, toolchain) if given else debian_source()
-    patched = stock.with_name(f"{stock.name}+dedup")
-    if given and patched.is_dir():
+    return own_source(given, toolchain) if given else debian_source()
+
+
+def copy_of(stock, suffix):
+    """A copy of the stock tree, with what series.py has put there; made once."""
+    tree = stock.with_name(f"{stock.name}+{suffix}")
+    if os.environ.get("KSRC") and tree.is_dir():
         # The user's tree may have changed.
         run(
-            ["rsync", "-a", "--delete", "--exclude=/.module-dedup", f"--link-dest={stock}", f"{stock}/", f"{patched}/"],
+            ["rsync", "-a", "--delete", "--exclude=/.module-dedup", f"--link-dest={stock}", f"{stock}/", f"{tree}/"],
             log=log_file("copy.log"),
             what="Copying the source",
         )
-    if not patched.is_dir():
-        part = patched.with_name(patched.name + ".part")
+    if not tree.is_dir():
+        part = tree.with_name(tree.name + ".part")
         shutil.rmtree(part, ignore_errors=True)
         # Hard links: what we change is replaced, never written to.
         run(["cp", "-al", stock, part], log=log_file("copy.log"), what="Copying the source")
-        part.rename(patched)
-    series.sync(stock, patched)
-    return stock, patched
+        part.rename(tree)
+    return tree
