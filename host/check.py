@@ -22,7 +22,7 @@ from .kernel import CONFIG, Kernel
 from .util import CACHE, Failure, locked, log_file, output_of, run, say, write_if_changed
 
 LIST = "linux-modules@vger.kernel.org"
-SELFTESTS = "tools/testing/selftests/module/"
+SELFTESTS = Path("tools/testing/selftests/module")
 
 
 def unnamed(tree, places):
@@ -162,8 +162,8 @@ def brings(mail):
         examples = re.findall(r"^\+\s*//[/!] ```(.*)$", diff, re.M)[::2]
         if place.startswith("rust/kernel/") and {"", "rust"} & set(examples):
             suites.add(place.removeprefix("rust/kernel/").removesuffix(".rs").replace("/", "_"))
-        if place.startswith(SELFTESTS) and place.endswith((".c", ".sh")):
-            tests.add(Path(place).stem if place.endswith(".c") else Path(place).name)
+        if Path(place).parent == SELFTESTS and place.endswith((".c", ".sh")):
+            tests.add(Path(place).name.removesuffix(".c"))
     return suites, sorted(tests)
 
 
