@@ -19,6 +19,7 @@ from pathlib import Path
 
 from . import runs, series, source, stack, tap, tools, vm
 from .kernel import CONFIG, Kernel
+from .settings import asked
 from .util import CACHE, Failure, locked, log_file, output_of, run, say, write_if_changed
 
 LIST = "linux-modules@vger.kernel.org"
@@ -64,7 +65,7 @@ def checkpatch(tree, mail):
 
 def asked_for(count):
     """The steps that STEPS= names; all if none."""
-    words = os.environ.get("STEPS", "").replace(",", " ").split()
+    words = asked().steps
     for word in words:
         if not word.isdigit() or not 1 <= int(word) <= count:
             raise Failure(f"STEPS={word} is no step: there are {count}.")
@@ -138,7 +139,7 @@ class Steps:
         listed = (kernel.staging / "selftests/kselftest-list.txt").read_text() if tests else ""
         tests = [name for name in tests if f"module:{name}\n" in listed]
         if tests:
-            results += runs.kselftests(kernel, vm.number("SMP", vm.DEFAULT_SMP), f"step{number}-kselftest", tests)[0]
+            results += runs.kselftests(kernel, asked().smp or vm.DEFAULT_SMP, f"step{number}-kselftest", tests)[0]
         return results
 
     def is_tip(self):
@@ -170,7 +171,7 @@ def brings(mail):
 def kunit(kernel, suites, name):
     """The KUnit tests that a kernel has: none fails, and those of some suites are there."""
     append = ["kunit.enable=1", "kunit.autorun=1"]
-    smp = vm.number("SMP", vm.DEFAULT_SMP)
+    smp = asked().smp or vm.DEFAULT_SMP
     result = vm.run(kernel, "nothing", smp=smp, append=append, limit=300, name=name)
     results = tap.kunit(kernel.source, result.log_file)
     results += [

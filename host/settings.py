@@ -73,6 +73,7 @@ VARIABLES = {
     "ACCEL": (one_of("kvm", "tcg"), None),
     "LIMIT": (number, None),
     "TESTS": (words, []),
+    "STEPS": (words, []),
     "N": (number, None),
     "CALLS": (number, 20_000),
     "SEED": (number, None),

@@ -2,13 +2,13 @@
 """The kernel source: Debian's newest, or the user's own."""
 
 import hashlib
-import os
 import re
 import shutil
 import subprocess
 from pathlib import Path
 
 from . import apt, series
+from .settings import asked
 from .util import CACHE, Failure, locked, log_file, run, say, tail
 
 SRC = CACHE / "src"
@@ -150,14 +150,14 @@ def _trees(toolchain):
 
 def stock_tree(toolchain):
     """The tree that KSRC= names, or Debian's."""
-    given = os.environ.get("KSRC")
+    given = asked().ksrc
     return own_source(given, toolchain) if given else debian_source()
 
 
 def copy_of(stock, suffix):
     """A copy of the stock tree, with what series.py has put there; made once."""
     tree = stock.with_name(f"{stock.name}+{suffix}")
-    if os.environ.get("KSRC") and tree.is_dir():
+    if asked().ksrc and tree.is_dir():
         # The user's tree may have changed.
         run(
             ["rsync", "-a", "--delete", "--exclude=/.module-dedup", f"--link-dest={stock}", f"{stock}/", f"{tree}/"],

@@ -28,6 +28,7 @@ import tempfile
 from pathlib import Path
 
 from . import apt, series, source
+from .settings import asked
 from .util import OUT, TOP, Failure, locked, say, write_if_changed
 
 # Of commits that nobody has signed: the sender's name comes in with make series.
@@ -248,7 +249,7 @@ class Workshop(Stack):
 
 def stock_tree():
     """The kernel tree that KSRC= names, or Debian's; and its version. It is only read."""
-    given = os.environ.get("KSRC")
+    given = asked().ksrc
     if given:
         tree = Path(given).expanduser().resolve()
         if not series.kernel_version(tree):

@@ -6,13 +6,13 @@ its size is looked at.
 """
 
 import hashlib
-import os
 import re
 import shutil
 from email.utils import formataddr
 from pathlib import Path
 
 from . import series
+from .settings import asked
 from .util import CACHE, OUT, TOP, Failure, output_of
 
 COVER = series.PATCHES / "cover-letter"
@@ -21,7 +21,7 @@ FOLDER = OUT / "series"
 
 def asked_version():
     """The version of the tree that KSRC= names, or the newest that there are mails for."""
-    given = os.environ.get("KSRC")
+    given = asked().ksrc
     if not given:
         return series.supported()[-1]
     version = series.kernel_version(Path(given).expanduser())
@@ -139,9 +139,9 @@ def base(version):
     """The line that says what the series is for."""
     words = (series.PATCHES / series.text_of(version[:2]) / "base").read_text().split()
     commit = words[1] if len(words) > 1 else None
-    if not commit and os.environ.get("KSRC"):
+    if not commit and asked().ksrc:
         # The user's tree may be a git repository that knows.
-        found = output_of(["git", "-C", os.environ["KSRC"], "rev-parse", "-q", "--verify", f"{words[0]}^{{commit}}"])
+        found = output_of(["git", "-C", asked().ksrc, "rev-parse", "-q", "--verify", f"{words[0]}^{{commit}}"])
         commit = found and found.strip()
     return words[0], f"base-commit: {commit}" if commit else f"base: {words[0]}"
 
