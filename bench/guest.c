@@ -7,12 +7,29 @@
  * storms, so that none is made or ends while the clock runs.
  */
 
-#define _GNU_SOURCE
-
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
 
-#include "dedup.h"
+#include "lib/callers.h"
+#include "lib/clock.h"
+#include "lib/files.h"
+#include "lib/modules.h"
+#include "lib/process.h"
+#include "lib/requests.h"
+#include "lib/stats.h"
 
 #define CLOCK "/sys/module/bench_clock/parameters/"
 #define MODPROBE_PATH "/proc/sys/kernel/modprobe"
@@ -213,9 +230,7 @@ static void work(void)
 
 static void workers_start(void)
 {
-	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-		      -1, 0);
-	memset(shared, 0, sizeof(*shared));
+	shared = shared_memory(sizeof(*shared));
 	for (int i = 0; i < WORKERS; i++) {
 		pid_t pid = fork();
 
@@ -271,11 +286,8 @@ static void round_settle(void)
 {
 	while (atomic_load(&shared->started) < shared->n)
 		nap();
-	for (int i = 0; i < shared->n; i++) {
-		struct caller caller = { .pid = shared->turns[i].pid };
-
-		callers_settle(&caller, 1);
-	}
+	for (int i = 0; i < shared->n; i++)
+		loader_settle(shared->turns[i].pid);
 }
 
 /* Whether the results are what they have to be; otherwise the figures mean nothing. */
@@ -624,7 +636,7 @@ static void leader_settle(void)
 {
 	while (!atomic_load(&shared->started))
 		nap();
-	callers_settle(&(struct caller){ .pid = shared->turns[0].pid }, 1);
+	loader_settle(shared->turns[0].pid);
 }
 
 /* A storm between two marks, which begins when its leader has loaded. */

@@ -57,14 +57,15 @@ def stage(kernel):
         log=log,
         what="Compressing a module",
     )
-    selftests = kernel.staging / "selftests/module"
-    headers = f"-I{TOP / 'tools/testing/selftests/module'}"
+    selftests = TOP / "tools/testing/selftests/module"
+    headers = ("-D_GNU_SOURCE=", f"-I{selftests}", f"-I{kernel.source / 'tools/testing/selftests'}")
+    sources = (BENCH / "guest.c", *(selftests / "lib").glob("*.c"))
     run(
-        ["gcc", "-O2", "-Wall", "-Wno-unused-function", headers, "-o", root / "guest", BENCH / "guest.c"],
+        ["gcc", "-O2", "-Wall", *headers, "-o", root / "guest", *sources],
         log=log,
         what="Building the program that measures",
     )
-    shutil.copy2(selftests / "test_modules/test_dedup_request.ko", root)
+    shutil.copy2(kernel.staging / "selftests/module/test_modules/test_dedup_request.ko", root)
     return kernel
 
 

@@ -6,7 +6,7 @@
  * returns the leader's result. It reads no file.
  */
 
-#include "dedup_harness.h"
+#include "lib/harness.h"
 
 #define MANY 255
 
@@ -82,18 +82,10 @@ TEST_F_TIMEOUT(one_load, all_get_the_error, 300)
 /* In the one format that this kernel can decompress. */
 TEST_F_TIMEOUT(one_load, compressed_module, 300)
 {
-	const char *path;
-	char format[16];
+	const char *reason, *path = compressed_module(&reason);
 
-	if (slurp("/sys/module/compression", format, sizeof(format)) <= 0)
-		SKIP(return, "this kernel decompresses no modules");
-	if (!strcmp(format, "zstd\n"))
-		path = "test_dedup.ko.zst";
-	else if (!strcmp(format, "xz\n"))
-		path = "test_dedup.ko.xz";
-	else
-		SKIP(return, "no test module is compressed with %s", format);
-	ASSERT_LT(0, file_size(path));
+	if (!path)
+		SKIP(return, "%s", reason);
 	TH_LOG("%s", path);
 
 	storm(path, "gate=0", MODULE_INIT_COMPRESSED_FILE);

@@ -8,11 +8,13 @@
  * errno that it got before.
  */
 
-#include "dedup_disk.h"
-#include "dedup_harness.h"
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "lib/disk.h"
+#include "lib/harness.h"
 
 #define COPY "/tmp/test_dedup_copy.ko"
-#define B_KO MODULES_DIR "test_dedup_b.ko"
 #define OTHERS 7
 
 FIXTURE(key) {
@@ -217,9 +219,8 @@ TEST_F(key, in_order_of_arrival_one_key_at_a_time)
 /* User space changes the string while the kernel loads: what counts is the copy. */
 TEST_F(key, arguments_are_copied_once)
 {
-	char *args = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	char *args = shared_memory(4096);
 
-	ASSERT_NE(MAP_FAILED, args);
 	caller_add(&callers[0], COPY, "gate=0 fail=-5", 0);
 	gates_wait_entered(1);
 	strcpy(args, "fail=-33");

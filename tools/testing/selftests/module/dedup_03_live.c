@@ -6,7 +6,10 @@
  * anybody could have removed it.
  */
 
-#include "dedup_harness.h"
+#include <fcntl.h>
+#include <sched.h>
+
+#include "lib/harness.h"
 
 #define LOADERS 4
 
@@ -29,14 +32,10 @@ FIXTURE_TEARDOWN(live)
 
 TEST_F(live, followers_return_after_the_module_is_live)
 {
-	int early = 0;
-
 	callers_start(callers, 16, TEST_KO, "gate=0", 0);
 	callers_release();
 	callers_settle(callers, 16);
-	for (int i = 0; i < 16; i++)
-		early += atomic_load(&callers[i].done);
-	EXPECT_EQ(0, early);
+	EXPECT_EQ(0, callers_done(callers, 16));
 	EXPECT_FALSE(module_live("test_dedup"));
 	gates_open(1);
 	callers_wait(callers, 16);
@@ -70,13 +69,11 @@ static void loader(int n, const atomic_int *round, atomic_int *over, atomic_int 
  */
 TEST_F_TIMEOUT(live, removal_races_the_last_followers, 600)
 {
-	atomic_int *shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
-				  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	atomic_int *shared = shared_memory(3 * sizeof(*shared));
 	atomic_int *round = &shared[0], *over = &shared[1], *wrong = &shared[2];
 	int n = rounds(), removed = 0, ghosts = 0;
 	pid_t pids[LOADERS];
 
-	ASSERT_NE(MAP_FAILED, shared);
 	for (int i = 0; i < LOADERS; i++) {
 		pids[i] = fork();
 		ASSERT_LE(0, pids[i]);
@@ -113,7 +110,7 @@ TEST_F_TIMEOUT(live, removal_races_the_last_followers, 600)
 	EXPECT_EQ(n, removed);
 	EXPECT_EQ(0, ghosts);
 	EXPECT_EQ(0, atomic_load(wrong));
-	munmap(shared, 4096);
+	munmap(shared, 3 * sizeof(*shared));
 }
 
 TEST_HARNESS_MAIN

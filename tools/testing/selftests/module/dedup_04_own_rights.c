@@ -11,12 +11,13 @@
  * if there is none yet.
  */
 
+#include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/netlink.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 
-#include "dedup_harness.h"
+#include "lib/harness.h"
 
 #define SELINUX "/sys/fs/selinux/"
 #define POLICY "dedup_04_own_rights.policy"

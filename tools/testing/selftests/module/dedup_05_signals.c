@@ -6,13 +6,17 @@
  * other task.
  */
 
+#include <signal.h>
 #include <sys/ptrace.h>
 
-#include "dedup_harness.h"
+#include "lib/harness.h"
 
 #define N 5
 /* Who is interrupted. */
 #define VICTIM 3
+
+/* Signals that were handled, in memory that the test sees. */
+static atomic_int *handled;
 
 FIXTURE(signals) {
 	struct stats before;
@@ -31,9 +35,6 @@ FIXTURE_TEARDOWN(signals)
 	gates_open(~0);
 	unload("test_dedup");
 }
-
-/* Counted in memory that the test sees. */
-static atomic_int *handled;
 
 static void count_signal(int sig)
 {
@@ -60,7 +61,7 @@ static void handle_restart(struct caller *c)
 /* A leader at its gate, and followers asleep. */
 static void start(void (*before)(struct caller *c))
 {
-	handled = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	handled = shared_memory(sizeof(*handled));
 	callers_release();
 	for (int i = 0; i < N; i++)
 		callers[i].before = before;

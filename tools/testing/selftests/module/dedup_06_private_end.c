@@ -12,14 +12,16 @@
  */
 
 #include <linux/capability.h>
+#include <sched.h>
+#include <signal.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 
-#include "dedup_harness.h"
+#include "lib/harness.h"
 
 #define FOLLOWERS 6
-#define OWNER_KO MODULES_DIR "test_dedup_owner.ko"
-#define BORROWER_KO MODULES_DIR "test_dedup_borrower.ko"
 #define COPY "/tmp/test_dedup_copy.ko"
 
 /* What init opens. Only root may read it, and it is in no other root folder. */
@@ -315,7 +317,7 @@ TEST_F(private_end, denied_because_of_the_contents)
 	/* While it is at its gate the others come, with a file that is another one by then. */
 	caller_add(&callers[0], COPY, "gate=0 fail=-5", 0);
 	gates_wait_entered(1);
-	atomic_store(callers_go, 0);
+	callers_hold();
 	/* Who has opened it before may read it. */
 	callers_start(&callers[1], FOLLOWERS, COPY, "", 0);
 	ASSERT_EQ(0, chown(COPY, APPRAISED, 0));

@@ -9,10 +9,12 @@
  * each test has one of its own, and none runs twice.
  */
 
+#include <limits.h>
 #include <pthread.h>
 #include <sys/ptrace.h>
 
-#include "dedup_harness.h"
+#include "lib/harness.h"
+#include "lib/log.h"
 
 #define FOLLOWERS 4
 #define COPY "/tmp/test_dedup_dead.ko"

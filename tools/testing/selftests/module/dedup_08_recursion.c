@@ -12,26 +12,23 @@
 
 #include <linux/sched.h>
 #include <pthread.h>
+#include <signal.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 
-#include "dedup_harness.h"
-#include "dedup_helper.h"
+#include "lib/harness.h"
+#include "lib/helpers.h"
+#include "lib/log.h"
+#include "lib/process.h"
 
-#define B_KO MODULES_DIR "test_dedup_b.ko"
-#define C_KO MODULES_DIR "test_dedup_c.ko"
 #define DEPUTY_KO MODULES_DIR "test_dedup_deputy.ko"
-#define OWNER_KO MODULES_DIR "test_dedup_owner.ko"
-#define BORROWER_KO MODULES_DIR "test_dedup_borrower.ko"
 #define COPY "/tmp/test_dedup_copy.ko"
 #define THREADS 200
 /* More lines than the kernel writes of one kind, also if two intervals meet. */
 #define MANY 40
-/* What it says of a circle. */
-#define REFUSED "would wait for itself"
 
 FIXTURE(recursion) {
 	struct stats before;
-	char modprobe[256];
 	int log;
 };
 
@@ -48,29 +45,6 @@ static void unload_all(void)
 	unlink(COPY);
 }
 
-/* Waits until the kernel would not leave out another line of ours. */
-static void log_wait_room(void)
-{
-	long long begun = now_ns(), now = log_now();
-	const char *line;
-	int recent;
-
-	do {
-		int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-		long long then = now + (now_ns() - begun) / 1000 - LOG_INTERVAL - 100000;
-
-		nap();
-		recent = 0;
-		/* All that the log has, from the start. */
-		while ((line = log_find(fd, "module: "))) {
-			if ((strstr(line, REFUSED) || strstr(line, REPORTED)) &&
-			    log_time(line) > then)
-				recent++;
-		}
-		close(fd);
-	} while (recent >= LOG_BURST);
-}
-
 FIXTURE_SETUP(recursion)
 {
 	ASSERT_EQ(0, gates_load());
@@ -79,7 +53,7 @@ FIXTURE_SETUP(recursion)
 	gates_reset();
 	callers_init();
 	callers_release();
-	ASSERT_EQ(0, helper_install(self->modprobe, sizeof(self->modprobe)));
+	ASSERT_EQ(0, helper_install());
 	log_wait_room();
 	self->before = read_stats();
 	self->log = log_open();
@@ -87,7 +61,7 @@ FIXTURE_SETUP(recursion)
 
 FIXTURE_TEARDOWN(recursion)
 {
-	helper_restore(self->modprobe);
+	helper_restore();
 	/* Of a test that has failed. */
 	helper_go("self");
 	unload_all();
@@ -98,7 +72,7 @@ FIXTURE_TEARDOWN(recursion)
 static void refused(struct __test_metadata *_metadata, struct _test_data_recursion *self,
 		    pid_t who, const char *const *names)
 {
-	const char *line = log_find(self->log, "would wait for itself");
+	const char *line = log_find(self->log, REFUSED);
 	char text[64];
 
 	EXPECT_COUNT(1, stats_since(self->before).refused);
@@ -112,7 +86,7 @@ static void refused(struct __test_metadata *_metadata, struct _test_data_recursi
 		EXPECT_NE(NULL, strstr(line, *names))
 			TH_LOG("no \"%s\" in %s", *names, line);
 	}
-	EXPECT_EQ(NULL, log_find(self->log, "would wait for itself"));
+	EXPECT_EQ(NULL, log_find(self->log, REFUSED));
 }
 
 /* The init of a module requests "self", whose helper calls for that module. */
@@ -262,7 +236,7 @@ TEST_F(recursion, refused_leader_has_followers)
 	ASSERT_EQ(0, copy_file(TEST_KO, COPY));
 	helper_script("self", "spawn\nload " COPY "\ngate\nwait\n");
 	helper_start("self", &callers[0], TEST_KO, "request=self");
-	callers_settle(&(struct caller){ .pid = helper_pid("self", 0) }, 1);
+	loader_settle(helper_pid("self", 0));
 	caller_add(&callers[1], COPY, "", 0);
 	caller_add(&callers[2], COPY, "", 0);
 	helper_go("self");
@@ -273,15 +247,6 @@ TEST_F(recursion, refused_leader_has_followers)
 	EXPECT_EQ(2, callers_with(&callers[1], 2, EEXIST));
 	EXPECT_COUNT(1, stats_since(self->before).refused);
 	EXPECT_COUNT(2, stats_since(self->before).retried);
-}
-
-/* What the request of a module's init returned. */
-static int answer_to(const char *module)
-{
-	char path[128], result[16];
-
-	snprintf(path, sizeof(path), "/sys/module/%s/parameters/requested", module);
-	return slurp(path, result, sizeof(result)) > 0 ? atoi(result) : 0;
 }
 
 /*
@@ -300,8 +265,8 @@ static void same_request(struct __test_metadata *_metadata, struct _test_data_re
 	callers_wait(callers, 1);
 	EXPECT_EQ(0, callers[0].err);
 	EXPECT_EQ(2, helpers_started("self"));
-	EXPECT_EQ(0, answer_to("test_dedup"));
-	EXPECT_EQ(0, answer_to("test_dedup_b"));
+	EXPECT_EQ(0, module_param("test_dedup", "requested"));
+	EXPECT_EQ(0, module_param("test_dedup_b", "requested"));
 	snprintf(leader, sizeof(leader), "dedup_helper[%d]", helper_pid("self", 0));
 	refused(_metadata, self, helper_pid("self", 1),
 		(const char *const[]){ "test_dedup", leader, "request for self", NULL });
@@ -339,8 +304,8 @@ TEST_F(recursion, request_that_somebody_else_makes)
 	EXPECT_TRUE(helper_result("self", 1) == 0 || helper_result("self", 1) == EEXIST);
 	callers_wait(callers, 2);
 	EXPECT_EQ(2, callers_with(callers, 2, 0));
-	EXPECT_EQ(0, answer_to("test_dedup"));
-	EXPECT_EQ(0, answer_to("test_dedup_b"));
+	EXPECT_EQ(0, module_param("test_dedup", "requested"));
+	EXPECT_EQ(0, module_param("test_dedup_b", "requested"));
 	since = stats_since(self->before);
 	EXPECT_COUNT(0, since.requests_joined);
 	EXPECT_COUNT(2, since.requests_alone);
@@ -465,7 +430,7 @@ TEST_F_SLOW(recursion, many_long_waits_are_not_all_reported)
 	}
 	/* If this is too short for some of them there are only fewer to tell of. */
 	begun = now_ns();
-	while (now_ns() - begun < 11000000000LL)
+	while (now_ns() - begun < 11 * NSEC_PER_SEC)
 		nap();
 	callers_settle(callers, 2 * MANY);
 	while ((line = log_find(self->log, REPORTED))) {
@@ -487,30 +452,25 @@ TEST_F_SLOW(recursion, many_long_waits_are_not_all_reported)
 static void no_alarm(struct __test_metadata *_metadata, struct _test_data_recursion *self)
 {
 	EXPECT_COUNT(0, stats_since(self->before).refused);
-	EXPECT_EQ(NULL, log_find(self->log, "would wait for itself"));
+	EXPECT_EQ(NULL, log_find(self->log, REFUSED));
 }
 
 /* Waits until a process that waits has looked again, more than once. */
 static void look_again(pid_t pid)
 {
-	long first = sleeps(pid), now;
+	long first = process_sleeps(pid), now;
 
 	/* Not on kernels where nobody looks. */
 	if (!has_counters())
 		return;
-	while ((now = sleeps(pid)) >= 0 && now < first + 3)
+	while ((now = process_sleeps(pid)) >= 0 && now < first + 3)
 		nap();
-}
-
-static void wait_asleep(pid_t pid)
-{
-	callers_settle(&(struct caller){ .pid = pid }, 1);
 }
 
 /* Children load what their parent is loading, as those of udevd may. */
 TEST_F(recursion, leader_is_an_ancestor)
 {
-	atomic_store(callers_go, 0);
+	callers_hold();
 	callers_start(&callers[1], 8, TEST_KO, "gate=0", 0);
 	/* One more, to open the gate when all wait for the parent. */
 	if (!fork()) {
@@ -533,8 +493,8 @@ TEST_F(recursion, leader_is_an_ancestor_within_a_helper)
 	helper_script("outer", "spawn\nload " TEST_KO " gate=0\n"
 				"load " TEST_KO " gate=0\n");
 	caller_start(&callers[0], B_KO, "request=outer gate=1", 0);
-	wait_asleep(helper_pid("outer", 0));
-	wait_asleep(helper_pid("outer", 1));
+	loader_settle(helper_pid("outer", 0));
+	loader_settle(helper_pid("outer", 1));
 	gates_wait_entered(1);
 	gates_open(3);
 	callers_wait(callers, 1);
@@ -565,7 +525,7 @@ TEST_F(recursion, threads_of_one_process)
 	for (int i = 0; i < THREADS; i++) {
 		while (!atomic_load(&thread_ids[i]))
 			nap();
-		wait_asleep(atomic_load(&thread_ids[i]));
+		loader_settle(atomic_load(&thread_ids[i]));
 	}
 	gates_open(1);
 	for (int i = 0; i < THREADS; i++)
@@ -581,7 +541,7 @@ static void helper_goes_on(struct __test_metadata *_metadata, struct _test_data_
 {
 	helper_script("self", script);
 	caller_start(&callers[0], TEST_KO, "request=self", 0);
-	wait_asleep(helper_pid("self", 0));
+	loader_settle(helper_pid("self", 0));
 	look_again(helper_pid("self", 0));
 	helper_go("self");
 	callers_wait(callers, 1);
@@ -607,7 +567,7 @@ TEST_F(recursion, helper_with_threads)
 {
 	helper_script("self", "thread\n" SELF);
 	caller_start(&callers[0], TEST_KO, "request=self", 0);
-	wait_asleep(helper_pid("self", 0));
+	loader_settle(helper_pid("self", 0));
 	look_again(helper_pid("self", 0));
 	/* It does nothing useful, but who knows. */
 	kill(helper_pid("self", 0), SIGKILL);
@@ -623,7 +583,7 @@ TEST_F(recursion, helper_is_busy)
 	helper_script("other", "load " TEST_KO " request=slow\n");
 	helper_start("slow", &callers[0], TEST_KO, "request=slow");
 	caller_start(&callers[1], B_KO, "request=other", 0);
-	wait_asleep(helper_pid("other", 0));
+	loader_settle(helper_pid("other", 0));
 	look_again(helper_pid("other", 0));
 	helper_go("slow");
 	callers_wait(callers, 2);
@@ -639,7 +599,7 @@ TEST_F(recursion, helper_died)
 	caller_start(&callers[0], TEST_KO, "request=self gate=0", 0);
 	gates_wait_entered(1);
 	/* Other arguments, so it is behind. */
-	wait_asleep(helper_pid("self", 0));
+	loader_settle(helper_pid("self", 0));
 	gates_open(1);
 	callers_wait(callers, 1);
 	EXPECT_EQ(0, callers[0].err);
@@ -656,7 +616,7 @@ TEST_F(recursion, requester_was_killed)
 	callers_wait(callers, 1);
 	helper_go("self");
 	/* The killed one may have come to its gate. */
-	wait_asleep(helper_pid("self", 0));
+	loader_settle(helper_pid("self", 0));
 	gates_open(1);
 	EXPECT_EQ(0, helper_result("self", 0));
 	EXPECT_TRUE(module_live("test_dedup"));
@@ -685,7 +645,7 @@ TEST_F(recursion, process_id_is_used_again)
 	if (!pid)
 		_exit(load(TEST_KO, "request=self gate=0", 0));
 	EXPECT_EQ(helper, pid);
-	wait_asleep(pid);
+	loader_settle(pid);
 	gates_open(1);
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_EQ(0, WEXITSTATUS(status));
@@ -721,7 +681,7 @@ TEST_F(recursion, next_load_before_the_followers_run)
 		}
 		gates_wait_entered(1);
 		caller_start(&callers[0], B_KO, "request=outer", 0);
-		wait_asleep(helper_pid("outer", 0));
+		loader_settle(helper_pid("outer", 0));
 		gates_open(1);
 		callers_wait(callers, 1);
 		ASSERT_EQ(pid, waitpid(pid, &status, 0));
@@ -737,8 +697,7 @@ TEST_F(recursion, next_load_before_the_followers_run)
 /* Circles among loads that have nothing to do with them. */
 TEST_F(recursion, in_a_storm)
 {
-	atomic_int *wrong = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
-				 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	atomic_int *wrong = shared_memory(sizeof(*wrong));
 	pid_t storm[8];
 
 	quick_removals();

@@ -9,21 +9,22 @@
  * of ours fails in turn.
  */
 
-#include "dedup_harness.h"
+#include <fcntl.h>
+
+#include "lib/faults.h"
+#include "lib/harness.h"
+#include "lib/log.h"
 
 FIXTURE(no_memory) {
 };
 
 FIXTURE_SETUP(no_memory)
 {
-	if (access(FAILSLAB, F_OK) || access(FAIL_NTH, F_OK))
+	if (!faults_init())
 		SKIP(return, "this kernel has no failslab");
 	ASSERT_EQ(0, gates_load());
 	gates_reset();
 	callers_init();
-	/* Also allocations that may sleep. */
-	ASSERT_EQ(0, spit(FAILSLAB "ignore-gfp-wait", "N"));
-	ASSERT_EQ(0, spit(FAILSLAB "verbose", "0"));
 }
 
 FIXTURE_TEARDOWN(no_memory)
@@ -44,16 +45,10 @@ TEST_F_TIMEOUT(no_memory, each_of_our_allocations, 120)
 	/* Ours are the first ones of a call: from the copy of the arguments on. */
 	for (int nth = 1; ; nth++) {
 		struct stats before = read_stats();
-		char text[16];
-		int fail = open(FAIL_NTH, O_WRONLY);
 
-		ASSERT_LE(0, fail);
-		snprintf(text, sizeof(text), "%d", nth);
-		ASSERT_LT(0, write(fail, text, strlen(text)));
+		ASSERT_LE(0, fail_nth(nth));
 		err = finit(fd, "tag=1", 0);
-		ASSERT_LT(0, write(fail, "0", 1));
-		close(fail);
-
+		ASSERT_LE(0, fail_nth(0));
 		if (err)
 			break;
 		ours++;
@@ -83,14 +78,12 @@ static void start_failing(struct caller *c, int nth)
 	fflush(stdout);
 	c->pid = fork();
 	if (!c->pid) {
-		int fd = open(TEST_KO, O_RDONLY), fail = open(FAIL_NTH, O_WRONLY);
-		char text[16];
+		int fd = open(TEST_KO, O_RDONLY);
 
-		snprintf(text, sizeof(text), "%d", nth);
-		if (write(fail, text, strlen(text)) < 0)
+		if (fail_nth(nth) < 0)
 			_exit(1);
 		c->err = finit(fd, "gate=0", 0);
-		if (write(fail, "0", 1) < 0)
+		if (fail_nth(0) < 0)
 			_exit(1);
 		atomic_store(&c->done, 1);
 		_exit(0);

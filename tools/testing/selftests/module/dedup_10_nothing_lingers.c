@@ -6,7 +6,9 @@
  * next caller; load, unload, load again at once works.
  */
 
-#include "dedup_harness.h"
+#include <fcntl.h>
+
+#include "lib/harness.h"
 
 FIXTURE(nothing_lingers) {
 	struct stats before;

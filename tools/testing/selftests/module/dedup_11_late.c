@@ -7,11 +7,15 @@
  * flags are the same, and its filesystem is mounted.
  */
 
-#include "dedup_disk.h"
-#include "dedup_harness.h"
+#include <fcntl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+
+#include "lib/disk.h"
+#include "lib/harness.h"
+#include "lib/process.h"
 
 #define COPY "/tmp/test_dedup_late.ko"
-#define B_KO MODULES_DIR "test_dedup_b.ko"
 #define OTHER "/tmp/test_dedup_other.ko"
 
 FIXTURE(late) {

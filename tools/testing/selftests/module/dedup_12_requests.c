@@ -10,10 +10,12 @@
  * dedup_12_requests_slow.c.
  */
 
-#include <sched.h>
+#include <signal.h>
 
-#include "dedup_harness.h"
-#include "dedup_helper.h"
+#include "lib/cpu.h"
+#include "lib/faults.h"
+#include "lib/process.h"
+#include "lib/requests_fixture.h"
 
 #define N 60
 
@@ -23,45 +25,6 @@ static void helpers_wait_started_or_over(const char *name, int helpers, const st
 {
 	while (helpers_started(name) < helpers && callers_done(c, n) < n)
 		nap();
-}
-
-FIXTURE(requests) {
-	struct stats before;
-	char modprobe[256];
-	int log;
-};
-
-static void unload_all(void)
-{
-	gates_open(~0);
-	unload("test_dedup");
-	unload("test_dedup_b");
-	unload("test_dedup_alias");
-	unload("test_dedup_base");
-	unload("test_dedup_self");
-}
-
-FIXTURE_SETUP(requests)
-{
-	ASSERT_EQ(0, gates_load());
-	ASSERT_EQ(0, requests_load());
-	unload_all();
-	gates_reset();
-	callers_init();
-	set_dedup("on");
-	set_dedup_requests("Y");
-	ASSERT_EQ(0, helper_install(self->modprobe, sizeof(self->modprobe)));
-	self->before = read_stats();
-	self->log = log_open();
-}
-
-FIXTURE_TEARDOWN(requests)
-{
-	helper_restore(self->modprobe);
-	set_dedup("on");
-	set_dedup_requests("Y");
-	unload_all();
-	close(self->log);
 }
 
 /* Many want the same, and the helper takes a while. */
@@ -374,22 +337,6 @@ TEST_F(requests, nowait_is_alone_in_line)
 	EXPECT_COUNT(0, stats_since(self->before).retried);
 }
 
-/* Waits until the init function that runs in a caller waits for an answer. */
-static void wait_requests(const struct caller *c)
-{
-	char path[64], stat[512], *state;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", c->pid);
-	while (!atomic_load(&c->done)) {
-		if (slurp(path, stat, sizeof(stat)) <= 0)
-			return;
-		state = strrchr(stat, ')');
-		if (state && state[2] == 'D')
-			return;
-		nap();
-	}
-}
-
 /* A load joins no request, and nobody joins a request of a load. */
 TEST_F(requests, loader_is_alone)
 {
@@ -398,10 +345,12 @@ TEST_F(requests, loader_is_alone)
 	requester_add(&callers[0], "slow");
 	helpers_wait_started("slow", 1);
 	caller_start(&callers[1], TEST_KO, "request=slow", 0);
-	wait_requests(&callers[1]);
+	/* Its init function waits for the answer. */
+	while (!process_sleeps_deeply(callers[1].pid) && !callers_done(&callers[1], 1))
+		nap();
 	requester_add(&callers[2], "slow");
 
-	helper_start("other", &callers[3], MODULES_DIR "test_dedup_b.ko", "request=other");
+	helper_start("other", &callers[3], B_KO, "request=other");
 	requester_add(&callers[4], "other");
 	requester_add(&callers[5], "other");
 	helper_go("slow");
@@ -421,9 +370,6 @@ TEST_F(requests, loader_is_alone)
  */
 TEST_F_SLOW(requests, refused_request_is_private)
 {
-	int requested = -1;
-	char text[16];
-
 	helper_script("self", "gate\nload " TEST_KO " request=self gate=0\nanswer\n");
 	caller_start(&callers[0], TEST_KO, "request=self gate=0", 0);
 	callers_release();
@@ -436,25 +382,17 @@ TEST_F_SLOW(requests, refused_request_is_private)
 	/* One of the two helpers was refused, the other one follows the load. */
 	EXPECT_EQ(EDEADLK, helper_result("self", 0));
 	EXPECT_LE(0, helper_pid("self", 1));
-	callers_settle(&(struct caller){ .pid = helper_noted("self", ".started", 1) }, 1);
+	loader_settle(helper_noted("self", ".started", 1));
 	EXPECT_EQ(0, callers_done(callers, 2));
 	gates_open(1);
 	callers_wait(callers, 2);
 	EXPECT_EQ(0, callers[0].err);
-	if (slurp("/sys/module/test_dedup/parameters/requested", text, sizeof(text)) > 0)
-		requested = atoi(text);
-	EXPECT_EQ(STATUS(1), requested);
+	EXPECT_EQ(STATUS(1), module_param("test_dedup", "requested"));
 	EXPECT_EQ(0, callers[1].err);
 	EXPECT_EQ(0, helper_result("self", 1));
 	EXPECT_COUNT(1, stats_since(self->before).refused);
 	EXPECT_COUNT(1, stats_since(self->before).requests_alone);
 	EXPECT_COUNT(0, stats_since(self->before).retried);
-}
-
-/* Waits until a process that a helper started is asleep in its request. */
-static void wait_asleep(pid_t pid)
-{
-	callers_settle(&(struct caller){ .pid = pid, .request = true }, 1);
 }
 
 #define OUTER "request slow\nrequest other\n"
@@ -474,12 +412,12 @@ static void alone_below_a_helper(struct __test_metadata *_metadata,
 	helpers_wait_started("slow", 1);
 	requester_add(&callers[1], "outer");
 	/* It asks for what somebody else wants already, */
-	wait_asleep(helper_pid(who, 0));
+	requester_settle(helper_pid(who, 0));
 	requester_add(&callers[2], "slow");
 	helper_go("slow");
 	EXPECT_EQ(0, helper_result(who, 0));
 	/* and is the first one to ask for this. */
-	wait_asleep(helper_pid(who, 1));
+	requester_settle(helper_pid(who, 1));
 	requester_add(&callers[3], "other");
 	requester_add(&callers[4], "other");
 	helper_go("other");
@@ -535,13 +473,13 @@ static void wrapper(struct __test_metadata *_metadata, struct _test_data_request
 	took = now_ns() - begun;
 	EXPECT_EQ(0, callers[0].err);
 	EXPECT_EQ(2, helpers_started("net-pf-31"));
-	EXPECT_GT(5000000000LL, took);
+	EXPECT_GT(PLACE_WAIT, took);
 	EXPECT_COUNT(0, stats_since(self->before).waited);
 	EXPECT_COUNT(1, stats_since(self->before).requests_led);
 	EXPECT_COUNT(1, stats_since(self->before).requests_alone);
 	EXPECT_COUNT(0, stats_since(self->before).refused);
 	ksft_print_msg("saw: modprobe is a script that needs what was requested, %s: %s\n", what,
-		       took < 5000000000LL ? "it is over at once" : "it takes seconds");
+		       took < PLACE_WAIT ? "it is over at once" : "it takes seconds");
 }
 
 TEST_F_SLOW(requests, wrapper_with_a_pipe)
@@ -600,7 +538,7 @@ TEST_F(requests, counted_once)
 	kill(callers[5].pid, SIGKILL);
 	callers_wait(&callers[5], 1);
 	requester_add(&callers[10], "outer");
-	wait_asleep(helper_pid("outer", 0));
+	requester_settle(helper_pid("outer", 0));
 	EXPECT_EQ(0, request("&slow"));
 	helper_go("slow");
 	callers_wait(callers, 5);
@@ -614,78 +552,19 @@ TEST_F(requests, counted_once)
 }
 
 /*
- * Keeps a processor busy, from now on, with something that goes before all else.
- * It ends by itself if nobody ends it.
- */
-static pid_t occupy(int cpu)
-{
-	atomic_int *there = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
-				 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	cpu_set_t set;
-	pid_t pid = fork();
-
-	if (pid) {
-		while (!atomic_load(there))
-			nap();
-		munmap(there, 4096);
-		return pid;
-	}
-	alarm(20);
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	sched_setaffinity(0, sizeof(set), &set);
-	sched_setscheduler(0, SCHED_FIFO, &(struct sched_param){ .sched_priority = 1 });
-	atomic_store(there, 1);
-	for (;;)
-		;
-}
-
-/*
- * Lets it do so, if this is 0: otherwise the scheduler gives so many ns of each
- * second to all else.
- */
-static void set_fair_server(int cpu, const char *runtime)
-{
-	char path[64];
-
-	snprintf(path, sizeof(path), "/sys/kernel/debug/sched/fair_server/cpu%d/runtime", cpu);
-	spit(path, runtime);
-}
-
-static void on_last_cpu(struct caller *c)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(sysconf(_SC_NPROCESSORS_ONLN) - 1, &set);
-	sched_setaffinity(0, sizeof(set), &set);
-}
-
-static void on_other_cpus(struct caller *c)
-{
-	cpu_set_t set;
-
-	sched_getaffinity(0, sizeof(set), &set);
-	CPU_CLR(sysconf(_SC_NPROCESSORS_ONLN) - 1, &set);
-	sched_setaffinity(0, sizeof(set), &set);
-}
-
-/*
  * The helper has ended, and the requester that started it does not run. Who has
  * joined gets the answer, and who asks now asks for the state of things after
  * that.
  */
 TEST_F_SLOW(requests, leader_gets_no_cpu)
 {
-	int last = sysconf(_SC_NPROCESSORS_ONLN) - 1;
 	pid_t busy, gone;
 
-	if (last < 1)
+	if (!cpu_has_others())
 		SKIP(return, "the leader needs a CPU of its own");
 	if (!has_counters())
 		SKIP(return, "this kernel has no leaders");
-	spit("/proc/sys/kernel/sched_rt_runtime_us", "-1");
-	set_fair_server(last, "0");
+	cpu_allow_starving(true);
 	helper_script("twice", "gate\n");
 	callers[0].before = on_last_cpu;
 	for (int i = 1; i < 6; i++)
@@ -696,7 +575,7 @@ TEST_F_SLOW(requests, leader_gets_no_cpu)
 		requester_add(&callers[i], "twice");
 	helper_script_next("twice", "exit 2\n");
 
-	busy = occupy(last);
+	busy = cpu_starve_last();
 	helper_go("twice");
 	callers_wait(&callers[1], 3);
 	requester_add(&callers[4], "twice");
@@ -711,8 +590,7 @@ TEST_F_SLOW(requests, leader_gets_no_cpu)
 		waitpid(busy, NULL, 0);
 	}
 	callers_wait(callers, 1);
-	set_fair_server(last, "50000000");
-	spit("/proc/sys/kernel/sched_rt_runtime_us", "950000");
+	cpu_allow_starving(false);
 	EXPECT_EQ(4, callers_with(callers, 4, 0));
 	EXPECT_EQ(2, callers_with(&callers[4], 2, STATUS(2)));
 	EXPECT_LE(2, helpers_started("twice"));
@@ -793,30 +671,6 @@ TEST_F(requests, left_out_meanwhile)
 	EXPECT_EQ(0, since.requests_alone);
 }
 
-/* Makes a request, the nth allocation for which fails. Returns its result. */
-static int request_failing(const char *name, int nth)
-{
-	int file = open(REQUEST_FILE, O_RDWR), fail = open(FAIL_NTH, O_WRONLY);
-	char text[16] = "";
-
-	snprintf(text, sizeof(text), "%d", nth);
-	if (file < 0 || fail < 0 || write(fail, text, strlen(text)) < 0)
-		return -1000;
-	if (write(file, name, strlen(name)) < 0 || write(fail, "0", 1) < 0 ||
-	    read(file, text, sizeof(text) - 1) <= 0)
-		return -1001;
-	close(fail);
-	close(file);
-	return atoi(text);
-}
-
-/* Whether allocations can be made to fail. */
-static bool have_failslab(void)
-{
-	return !access(FAILSLAB, F_OK) && !access(FAIL_NTH, F_OK) &&
-	       !spit(FAILSLAB "ignore-gfp-wait", "N") && !spit(FAILSLAB "verbose", "0");
-}
-
 /* How many of the allocations that the kernel makes for a request must not fail. */
 static int needed(struct __test_metadata *_metadata)
 {
@@ -837,7 +691,7 @@ TEST_F(requests, no_memory)
 {
 	int off, on, round = 0;
 
-	if (!have_failslab())
+	if (!faults_init())
 		SKIP(return, "this kernel has no failslab");
 	helper_script("fast", "exit 0\n");
 	/* Now and then an allocation makes the allocator itself need one. */
@@ -858,7 +712,7 @@ TEST_F_SLOW(requests, no_memory_for_the_leader)
 	struct caller *leader = &callers[PLACES], *more = leader + 1;
 	int nth = 0;
 
-	if (!have_failslab())
+	if (!faults_init())
 		SKIP(return, "this kernel has no failslab");
 	helper_script("fast", "exit 0\n");
 	helper_script("slow", "exit 0\n");
@@ -889,9 +743,8 @@ TEST_F(requests, modprobe_with_alias_and_softdep)
 {
 	long long begun, led;
 
-	if (access("/sbin/modprobe", X_OK))
+	if (!helper_use_modprobe())
 		SKIP(return, "there is no modprobe");
-	helper_restore("/sbin/modprobe");
 	requesters_start(callers, N, "dedup-test-alias");
 	begun = now_ns();
 	callers_release();
@@ -914,22 +767,20 @@ TEST_F(requests, modprobe_with_alias_and_softdep)
  */
 TEST_F(requests, modprobe_of_a_module_that_requests_itself)
 {
-	char result[16];
+	int requested;
 
-	if (access("/sbin/modprobe", X_OK))
+	if (!helper_use_modprobe())
 		SKIP(return, "there is no modprobe");
-	helper_restore("/sbin/modprobe");
 	EXPECT_EQ(0, request("dedup-test-self"));
 	EXPECT_TRUE(module_live("test_dedup_self"));
-	ASSERT_LT(0, slurp("/sys/module/test_dedup_self/parameters/requested", result,
-			   sizeof(result)));
-	EXPECT_EQ(STATUS(1), atoi(result));
+	requested = module_param("test_dedup_self", "requested");
+	EXPECT_EQ(STATUS(1), requested);
 	EXPECT_COUNT(1, stats_since(self->before).refused);
 	EXPECT_COUNT(1, stats_since(self->before).requests_led);
 	EXPECT_COUNT(1, stats_since(self->before).requests_alone);
-	EXPECT_COUNT(true, !!log_find(self->log, "would wait for itself"));
+	EXPECT_COUNT(true, !!log_find(self->log, REFUSED));
 	SAW("init requests its own module by an alias, with modprobe",
-	    "that modprobe exits with %d, the module is live", atoi(result) >> 8);
+	    "that modprobe exits with %d, the module is live", requested >> 8);
 }
 
 TEST_HARNESS_MAIN

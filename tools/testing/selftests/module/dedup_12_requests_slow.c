@@ -7,34 +7,10 @@
  * kernel waits for a place for a helper.
  */
 
-#include "dedup_harness.h"
-#include "dedup_helper.h"
+#include "lib/requests_fixture.h"
 
 /* More of them than this are not joined. */
 #define FLIGHTS 256
-
-FIXTURE(requests) {
-	struct stats before;
-	char modprobe[256];
-	int log;
-};
-
-FIXTURE_SETUP(requests)
-{
-	ASSERT_EQ(0, requests_load());
-	callers_init();
-	set_dedup("on");
-	set_dedup_requests("Y");
-	ASSERT_EQ(0, helper_install(self->modprobe, sizeof(self->modprobe)));
-	self->before = read_stats();
-	self->log = log_open();
-}
-
-FIXTURE_TEARDOWN(requests)
-{
-	helper_restore(self->modprobe);
-	close(self->log);
-}
 
 /*
  * There is no place for a helper. Who asks later than others, for the same,
@@ -224,7 +200,7 @@ TEST_F_SLOW(requests, too_many_names)
 	int missed;
 
 	places_take(callers);
-	atomic_store(callers_go, 0);
+	callers_hold();
 	for (int i = PLACES; i < names; i++) {
 		char name[32];
 

@@ -6,7 +6,9 @@
  * the lines of before are all there.
  */
 
-#include "dedup_harness.h"
+#include <signal.h>
+
+#include "lib/harness.h"
 
 FIXTURE(counters) {
 	struct stats before;

@@ -6,8 +6,14 @@
  * each call, and a wait that takes long is reported once.
  */
 
-#include "dedup_harness.h"
-#include "dedup_helper.h"
+#include <fcntl.h>
+#include <signal.h>
+
+#include "lib/harness.h"
+#include "lib/helpers.h"
+#include "lib/log.h"
+#include "lib/process.h"
+#include "lib/requests.h"
 
 #define TRACING "/sys/kernel/tracing/"
 #define EVENTS TRACING "events/module_dedup/"
@@ -22,7 +28,6 @@ struct line {
 
 FIXTURE(seen) {
 	struct stats before;
-	char modprobe[256];
 	int log;
 };
 
@@ -57,14 +62,14 @@ FIXTURE_SETUP(seen)
 	gates_reset();
 	callers_init();
 	callers_release();
-	ASSERT_EQ(0, helper_install(self->modprobe, sizeof(self->modprobe)));
+	ASSERT_EQ(0, helper_install());
 	self->before = read_stats();
 	self->log = log_open();
 }
 
 FIXTURE_TEARDOWN(seen)
 {
-	helper_restore(self->modprobe);
+	helper_restore();
 	clean_up();
 	close(self->log);
 }
@@ -147,13 +152,13 @@ TEST_F(seen, requests)
 	struct line line;
 	char helper[64];
 
-	caller_add(&callers[0], MODULES_DIR "test_dedup_b.ko", "gate=0", 0);
+	caller_add(&callers[0], B_KO, "gate=0", 0);
 	helper_script("wanted", "load " MODULES_DIR "test_dedup_b.ko gate=0\n");
 	caller_start(&callers[1], TEST_KO, "request=wanted", 0);
-	callers_settle(&(struct caller){ .pid = helper_pid("wanted", 0) }, 1);
+	loader_settle(helper_pid("wanted", 0));
 	helper_script("other", "load " MODULES_DIR "test_dedup_b.ko gate=0\n");
 	requester_add(&callers[2], "other");
-	callers_settle(&(struct caller){ .pid = helper_pid("other", 0) }, 1);
+	loader_settle(helper_pid("other", 0));
 	requester_add(&callers[3], "other");
 
 	ASSERT_LT(0, slurp(DEDUP_FILE, text, sizeof(text)));
@@ -250,8 +255,7 @@ TEST_F(seen, file_has_an_end)
 /* Each line is whole, also while everything changes. */
 TEST_F(seen, read_in_a_storm)
 {
-	atomic_int *over = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
-				MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	atomic_int *over = shared_memory(sizeof(*over));
 	const int storm = 16;
 	pid_t pids[storm];
 	long reads = 0, lines = 0;
@@ -451,7 +455,7 @@ TEST_F_SLOW(seen, long_wait_is_told_once)
 	helpers_wait_started("late", 1);
 	for (int i = 1; i < n; i++) {
 		caller_add(&callers[i], TEST_KO, "request=late", 0);
-		slept[i] = sleeps(callers[i].pid);
+		slept[i] = process_sleeps(callers[i].pid);
 		if (i != 2)
 			continue;
 		/*
@@ -459,7 +463,7 @@ TEST_F_SLOW(seen, long_wait_is_told_once)
 		 * longest is woken to do so.
 		 */
 		kill(callers[1].pid, SIGKILL);
-		while (sleeps(callers[2].pid) < slept[2] + 1)
+		while (process_sleeps(callers[2].pid) < slept[2] + 1)
 			nap();
 		if (log_find(self->log, REPORTED)) {
 			helper_go("late");
@@ -468,11 +472,11 @@ TEST_F_SLOW(seen, long_wait_is_told_once)
 	}
 	/* That one wakes once more when it is time, and nobody else. */
 	log_wait_reported(self->log, "Call Trace:", report, sizeof(report));
-	while (sleeps(callers[2].pid) < slept[2] + 2)
+	while (process_sleeps(callers[2].pid) < slept[2] + 2)
 		nap();
 	callers_settle(&callers[2], n - 2);
 	for (int i = 3; i < n; i++)
-		EXPECT_EQ(slept[i], sleeps(callers[i].pid));
+		EXPECT_EQ(slept[i], process_sleeps(callers[i].pid));
 	EXPECT_LE(9900000000LL, now_ns() - begun);
 	/* Who waits, for what, who loads that, what it waits for in turn, and where. */
 	snprintf(waiter, sizeof(waiter), "dedup_13_seen[%d]", callers[2].pid);

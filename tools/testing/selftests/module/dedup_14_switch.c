@@ -6,8 +6,9 @@
  * Requests can be left out by themselves, with module.dedup_requests=.
  */
 
-#include "dedup_harness.h"
-#include "dedup_helper.h"
+#include "lib/harness.h"
+#include "lib/helpers.h"
+#include "lib/requests.h"
 
 #define N 8
 
@@ -118,22 +119,21 @@ TEST_F(mode, flights_that_are_up_finish)
 /* Loads are joined all the same. */
 TEST_F(mode, requests_left_out)
 {
-	char modprobe[256];
 	struct stats since;
 
 	ASSERT_EQ(0, requests_load());
 	self->before = read_stats();
 	ASSERT_EQ(0, spit(REQUESTS_PARAM, "N"));
-	ASSERT_EQ(0, helper_install(modprobe, sizeof(modprobe)));
+	ASSERT_EQ(0, helper_install());
 	helper_script("wanted", "load " TEST_KO " gate=0\nanswer\n");
 	requesters_start(callers, N, "wanted");
 	callers_release();
 	gates_wait_entered(1);
 	for (int i = 0; i < N; i++)
-		callers_settle(&(struct caller){ .pid = helper_pid("wanted", i) }, 1);
+		loader_settle(helper_pid("wanted", i));
 	gates_open(1);
 	callers_wait(callers, N);
-	helper_restore(modprobe);
+	helper_restore();
 	EXPECT_EQ(N, callers_with(callers, N, 0));
 	EXPECT_EQ(N, helpers_started("wanted"));
 	since = stats_since(self->before);

@@ -5,7 +5,9 @@
  * init_module() is not joined.
  */
 
-#include "dedup_harness.h"
+#include <sys/syscall.h>
+
+#include "lib/harness.h"
 
 #define N 4
 

@@ -7,7 +7,12 @@
  * calls then has perhaps done something about what it failed for.
  */
 
-#include "dedup_harness.h"
+#include <signal.h>
+
+#include "lib/cpu.h"
+#include "lib/harness.h"
+#include "lib/log.h"
+#include "lib/process.h"
 
 #define CONF "/tmp/test_dedup_conf"
 #define OPEN "gate=0 path=" CONF
@@ -90,37 +95,6 @@ TEST_F(no_older_answer, after_a_parameter_was_refused)
 	EXPECT_COUNT(2, stats_since(self->before).led);
 }
 
-static void pin(int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	sched_setaffinity(0, sizeof(set), &set);
-}
-
-static int last_cpu(void)
-{
-	return sysconf(_SC_NPROCESSORS_ONLN) - 1;
-}
-
-static void on_last_cpu(struct caller *c)
-{
-	pin(last_cpu());
-}
-
-/* Whether a process sleeps, and not even a signal would wake it. */
-static bool sleeps_deeply(pid_t pid)
-{
-	char path[64], stat[512], *state;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	if (slurp(path, stat, sizeof(stat)) <= 0)
-		return false;
-	state = strrchr(stat, ')');
-	return state && state[2] == 'D';
-}
-
 /*
  * Takes the CPU away from a leader whose load has failed, before it is back: it
  * waits for a grace period then, with the lock of the list of modules, for which
@@ -137,12 +111,11 @@ static pid_t stop_failed_leader(const struct caller *leader, atomic_int *ready,
 	if (pid)
 		return pid;
 	log = log_open();
-	on_last_cpu(NULL);
-	sched_setscheduler(0, SCHED_FIFO, &(struct sched_param){ .sched_priority = 1 });
+	cpu_take_last();
 	atomic_store(ready, 1);
 	while (!log_find(log, "test_dedup_user_a: Unknown symbol"))
 		nap();
-	while (!sleeps_deeply(leader->pid)) {
+	while (!process_sleeps_deeply(leader->pid)) {
 		if (atomic_load(&leader->done))
 			_exit(0);
 		nap();
@@ -155,30 +128,17 @@ static pid_t stop_failed_leader(const struct caller *leader, atomic_int *ready,
 		;
 }
 
-/* Lets a process have all of its CPU, or, as is usual, not quite. */
-static void allow_busy(bool allow)
-{
-	char path[64];
-
-	spit("/proc/sys/kernel/sched_rt_runtime_us", allow ? "-1" : "950000");
-	snprintf(path, sizeof(path), "/sys/kernel/debug/sched/fair_server/cpu%d/runtime",
-		 last_cpu());
-	spit(path, allow ? "0" : "50000000");
-}
-
 /* A module that is needed is not there. While that is cleaned up it is loaded. */
 TEST_F(no_older_answer, after_a_symbol_was_missing)
 {
-	atomic_int *shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
-				  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	atomic_int *shared = shared_memory(2 * sizeof(*shared));
 	atomic_int *ready = &shared[0], *stopped = &shared[1];
 	pid_t busy = 0;
 	int base;
 
-	ASSERT_NE(MAP_FAILED, shared);
-	if (last_cpu() < 1)
+	if (!cpu_has_others())
 		SKIP(return, "the leader needs a CPU of its own");
-	allow_busy(true);
+	cpu_allow_starving(true);
 	for (int i = 0; i < TRIES && !atomic_load(stopped); i++) {
 		callers_init();
 		callers[0].before = on_last_cpu;
@@ -198,7 +158,7 @@ TEST_F(no_older_answer, after_a_symbol_was_missing)
 		}
 	}
 	if (!atomic_load(stopped)) {
-		allow_busy(false);
+		cpu_allow_starving(false);
 		SKIP(return, "the leader was always back too soon");
 	}
 
@@ -206,7 +166,7 @@ TEST_F(no_older_answer, after_a_symbol_was_missing)
 	caller_add(&callers[1], USER_KO, "", 0);
 	kill(busy, SIGKILL);
 	waitpid(busy, NULL, 0);
-	allow_busy(false);
+	cpu_allow_starving(false);
 	callers_wait(callers, 2);
 	EXPECT_EQ(0, base);
 	EXPECT_EQ(ENOENT, callers[0].err);

@@ -10,12 +10,12 @@
  * is set, and then it has to be the last test of all.
  */
 
-#include "dedup_harness.h"
+#include <signal.h>
+
+#include "lib/harness.h"
 
 #define ALLOW "DEDUP_TEST_MODULES_DISABLED"
 #define DISABLED "/proc/sys/kernel/modules_disabled"
-#define B_KO MODULES_DIR "test_dedup_b.ko"
-#define C_KO MODULES_DIR "test_dedup_c.ko"
 #define OTHERS 4
 
 FIXTURE(still_allowed) {

@@ -8,16 +8,34 @@
  * own C code; then many at once, at random, which the kernel must survive.
  */
 
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysinfo.h>
+#include <unistd.h>
 
-#include "dedup_workers.h"
+#include "kselftest.h"
+#include "lib/disk.h"
+#include "lib/files.h"
+#include "lib/memory.h"
+#include "lib/modules.h"
+#include "lib/random.h"
+#include "lib/stats.h"
+#include "lib/workers.h"
 
 #define DIR "/tmp/dedup_fuzz/"
-#define DISK "/dev/ram0"
 #define MAKE_IT_FAIL "/sys/block/ram0/make-it-fail"
 #define FAIL_REQUEST "/sys/kernel/debug/fail_make_request/"
 #define NAME "test_dedup"
@@ -470,9 +488,8 @@ int main(int argc, char **argv)
 	long memory = -1;
 	bool all_files;
 
-	processes = 16;
-	options(argc, argv);
-	begin(7);
+	workers_begin(argc, argv, 16);
+	ksft_set_plan(7);
 	unload(NAME);
 	all_files = files_make();
 	all = shared_memory(sizeof(*all));
@@ -497,7 +514,7 @@ int main(int argc, char **argv)
 			break;
 		all->round++;
 		unfinished += !all_modules_live();
-		stuck += !nothing_in_flight();
+		stuck += !nothing_left_in_flight();
 		progress(all->calls);
 	} while (all->calls < calls_wanted && !all->wrong && !unfinished && !stuck);
 
@@ -512,7 +529,8 @@ int main(int argc, char **argv)
 	ksft_test_result(!killed, "no process hangs, or is killed\n");
 	ksft_test_result(!unfinished, "no module is left coming or going\n");
 	ksft_test_result(!stuck, "nothing is left in flight\n");
-	report_memory(memory, kernel_memory());
+	ksft_test_result_report(memory_verdict(memory, kernel_memory()),
+				"memory is what it was\n");
 	printf("@fuzz seed=%llu rounds=%u calls=%ld compared=%d\n", seed, all->round,
 	       all->calls, compared);
 	ksft_finished();

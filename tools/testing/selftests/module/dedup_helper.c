@@ -32,11 +32,25 @@
  * NAME.result.
  */
 
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
 
-#include "dedup.h"
-#include "dedup_helper.h"
+#include "lib/clock.h"
+#include "lib/files.h"
+#include "lib/helpers.h"
+#include "lib/modules.h"
+#include "lib/requests.h"
 
 static const char *name;
 /* What the last call returned. */

@@ -8,9 +8,20 @@
  * reader's, and how often it has read.
  */
 
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
-#include "dedup.h"
+#include "lib/callers.h"
+#include "lib/clock.h"
+#include "lib/files.h"
+#include "lib/gates.h"
+#include "lib/modules.h"
+#include "lib/stats.h"
 
 #define N 255
 
@@ -45,7 +56,7 @@ static void storm(const char *name, bool reading)
 	struct shared {
 		atomic_int stop;
 		atomic_long reads;
-	} *shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	} *shared = shared_memory(sizeof(struct shared));
 	struct rusage usage = { };
 	long long before, cost;
 	pid_t reader = 0;

@@ -6,7 +6,18 @@
  * Prints what came of it, as KEY=VALUE words on one line.
  */
 
-#include "dedup.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/callers.h"
+#include "lib/clock.h"
+#include "lib/files.h"
+#include "lib/gates.h"
+#include "lib/modules.h"
+#include "lib/stats.h"
 
 static void explain(const char *self)
 {

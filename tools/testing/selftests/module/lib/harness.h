@@ -1,13 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The kselftest harness, as the module load de-duplication selftests use it.
- * They also run on kernels without it, to show what these do.
+ * The kselftest harness, as the module load de-duplication selftests use it, and
+ * what most of them need. They also run on kernels without module load
+ * de-duplication, to show what these do.
  */
-#ifndef _MODULE_DEDUP_HARNESS_H
-#define _MODULE_DEDUP_HARNESS_H
+#ifndef _MODULE_TEST_HARNESS_H
+#define _MODULE_TEST_HARNESS_H
 
-#include "dedup.h"
+#include "callers.h"
+#include "clock.h"
+#include "files.h"
+#include "gates.h"
 #include "kselftest_harness.h"
+#include "modules.h"
+#include "stats.h"
 
 #undef TEST_F
 #define TEST_F(fixture_name, test_name) \
@@ -16,12 +22,6 @@
 /* A test of something that takes the kernel half a minute. */
 #define TEST_F_SLOW(fixture_name, test_name) \
 	__TEST_F_IMPL(fixture_name, test_name, -1, test_limit() + 60)
-
-/* Whether the kernel counts what it de-duplicates. */
-static inline bool has_counters(void)
-{
-	return !access(DEDUP_PARAM, F_OK);
-}
 
 static long long count_wanted;
 
@@ -35,7 +35,7 @@ static inline long long see_count(long long count)
 	return has_counters() ? count : count_wanted;
 }
 
-/* Like EXPECT_EQ(), for one of our counters. */
+/* Like EXPECT_EQ(), for one of our counters: a kernel without them has none to compare. */
 #define EXPECT_COUNT(expected, seen) \
 	EXPECT_EQ(want_count(expected), see_count(seen))
 
@@ -46,4 +46,4 @@ static inline long long see_count(long long count)
 #define SAW(what, fmt, ...) \
 	ksft_print_msg("saw: " what ": " fmt "\n", ##__VA_ARGS__)
 
-#endif /* _MODULE_DEDUP_HARNESS_H */
+#endif /* _MODULE_TEST_HARNESS_H */

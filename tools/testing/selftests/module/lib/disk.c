@@ -1,21 +1,16 @@
-/* SPDX-License-Identifier: GPL-2.0 */
-/*
- * For tests that put a filesystem on a disk in memory: one whose times are
- * coarse, or one whose contents change without a change of its times.
- */
-#ifndef _MODULE_DEDUP_DISK_H
-#define _MODULE_DEDUP_DISK_H
-
+// SPDX-License-Identifier: GPL-2.0
+#include <errno.h>
+#include <fcntl.h>
 #include <linux/fs.h>
 #include <linux/minix_fs.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <unistd.h>
 
-#include "dedup.h"
-
-#define DISK "/dev/ram0"
-#define DISK_DIR "/tmp/test_dedup_disk"
-#define DISK_KO DISK_DIR "/test_dedup.ko"
+#include "disk.h"
+#include "files.h"
 
 #define MINIX_BLOCKS 8000
 #define MINIX_INODES 64
@@ -29,7 +24,7 @@ struct minix_entry {
 };
 
 /* Marks what a map of a block has beyond its last bit, and the first ones. */
-static inline void minix_map(unsigned char *map, int bits)
+static void minix_map(unsigned char *map, int bits)
 {
 	for (int bit = 0; bit < BLOCK_SIZE * 8; bit++) {
 		if (bit < 2 || bit >= bits)
@@ -37,8 +32,7 @@ static inline void minix_map(unsigned char *map, int bits)
 	}
 }
 
-/* Makes the disk an empty minix filesystem, whose times are whole seconds. */
-static inline int minix_format(void)
+int minix_format(void)
 {
 	const int inode_blocks = MINIX_INODES / MINIX_INODES_PER_BLOCK;
 	const int first = 4 + inode_blocks;
@@ -78,25 +72,19 @@ static inline int minix_format(void)
 	return err;
 }
 
-static inline int disk_mount(const char *type, unsigned long flags)
+int disk_mount(const char *type, unsigned long flags)
 {
 	mkdir(DISK_DIR, 0755);
 	return mount(DISK, DISK_DIR, type, flags, NULL) ? -errno : 0;
 }
 
-static inline void disk_umount(void)
+void disk_umount(void)
 {
 	umount(DISK_DIR);
 	rmdir(DISK_DIR);
 }
 
-/* Two modules, in files of the same size. */
-struct alike {
-	char *first, *second;
-	size_t len;
-};
-
-static inline char *read_padded(const char *path, size_t len)
+static char *read_padded(const char *path, size_t len)
 {
 	char *data = calloc(1, len + 1);
 
@@ -104,7 +92,7 @@ static inline char *read_padded(const char *path, size_t len)
 	return data;
 }
 
-static inline struct alike read_alike(const char *first, const char *second)
+struct alike read_alike(const char *first, const char *second)
 {
 	long one = file_size(first), two = file_size(second);
 	/* What comes after a module does not matter. */
@@ -113,20 +101,19 @@ static inline struct alike read_alike(const char *first, const char *second)
 	return (struct alike) { read_padded(first, len), read_padded(second, len), len };
 }
 
-static inline void free_alike(struct alike *files)
+void free_alike(struct alike *files)
 {
 	free(files->first);
 	free(files->second);
 }
 
-static inline bool same_stat(const struct stat *a, const struct stat *b)
+bool same_stat(const struct stat *a, const struct stat *b)
 {
 	return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
 	       a->st_ctim.tv_sec == b->st_ctim.tv_sec && a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
 }
 
-/* The blocks of the disk that a file has. Returns how many, or -1. */
-static inline int file_blocks(const char *path, int *blocks, int max, int *block_size)
+int file_blocks(const char *path, int *blocks, int max, int *block_size)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	int n = -1;
@@ -145,9 +132,7 @@ static inline int file_blocks(const char *path, int *blocks, int max, int *block
 	return n <= max ? n : -1;
 }
 
-/* Puts other contents in the place of a file while nothing is mounted. */
-static inline int write_blocks(const int *blocks, int n, int block_size, const char *data,
-			       size_t len)
+int write_blocks(const int *blocks, int n, int block_size, const char *data, size_t len)
 {
 	int fd = open(DISK, O_WRONLY | O_CLOEXEC);
 	int err = 0;
@@ -166,5 +151,3 @@ static inline int write_blocks(const int *blocks, int n, int block_size, const c
 	close(fd);
 	return err;
 }
-
-#endif /* _MODULE_DEDUP_DISK_H */

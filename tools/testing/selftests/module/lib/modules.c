@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: GPL-2.0
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "files.h"
+#include "modules.h"
+
+int finit(int fd, const char *args, int flags)
+{
+	return syscall(SYS_finit_module, fd, args, flags) ? errno : 0;
+}
+
+int load(const char *path, const char *args, int flags)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int err;
+
+	if (fd < 0)
+		return errno;
+	err = finit(fd, args, flags);
+	close(fd);
+	return err;
+}
+
+int load_copy(const char *path, const char *args)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct stat st;
+	void *image;
+	int err;
+
+	if (fd < 0)
+		return errno;
+	fstat(fd, &st);
+	image = mmap(NULL, st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+	close(fd);
+	if (image == MAP_FAILED)
+		return errno;
+	err = syscall(SYS_init_module, image, st.st_size, args) ? errno : 0;
+	munmap(image, st.st_size);
+	return err;
+}
+
+int load_once(const char *path)
+{
+	int err = load(path, "", 0);
+
+	return err == EEXIST ? 0 : err;
+}
+
+int unload(const char *name)
+{
+	return syscall(SYS_delete_module, name, O_NONBLOCK) ? errno : 0;
+}
+
+void quick_removals(void)
+{
+	spit("/sys/kernel/rcu_expedited", "1");
+}
+
+bool module_live(const char *name)
+{
+	char path[PATH_MAX], state[32];
+
+	snprintf(path, sizeof(path), "/sys/module/%s/initstate", name);
+	return slurp(path, state, sizeof(state)) > 0 && !strcmp(state, "live\n");
+}
+
+int module_param(const char *name, const char *param)
+{
+	char path[PATH_MAX], value[32];
+
+	snprintf(path, sizeof(path), "/sys/module/%s/parameters/%s", name, param);
+	return slurp(path, value, sizeof(value)) > 0 ? atoi(value) : 0;
+}
+
+const char *compressed_module(const char **reason)
+{
+	char format[16];
+
+	*reason = NULL;
+	if (slurp("/sys/module/compression", format, sizeof(format)) <= 0)
+		*reason = "this kernel decompresses no modules";
+	else if (!strcmp(format, "zstd\n") && access("test_dedup.ko.zst", R_OK))
+		*reason = "test_dedup.ko.zst is missing: it is built if there is a zstd";
+	else if (!strcmp(format, "xz\n") && access("test_dedup.ko.xz", R_OK))
+		*reason = "test_dedup.ko.xz is missing: it is built if there is an xz";
+	else if (strcmp(format, "zstd\n") && strcmp(format, "xz\n"))
+		*reason = "this kernel decompresses a format that no test module has";
+	if (*reason)
+		return NULL;
+	return *format == 'z' ? "test_dedup.ko.zst" : "test_dedup.ko.xz";
+}
+
+const char *errno_name(int err)
+{
+	const char *name = err ? strerrorname_np(err) : "0";
+
+	return name ?: "?";
+}
