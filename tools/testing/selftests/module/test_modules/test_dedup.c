@@ -9,8 +9,14 @@
 #include <linux/kmod.h>
 #include <linux/module.h>
 #include <linux/moduleparam.h>
+#include <linux/sizes.h>
 
 #include "test_dedup_gate.h"
+
+#ifdef BALLAST
+/* For a file of more than a megabyte. */
+static const char __used ballast[BALLAST] = { 1 };
+#endif
 
 static int gate = -1;
 module_param(gate, int, 0444);

@@ -9,7 +9,7 @@
 
 static int __init test_dedup_borrower_init(void)
 {
-	return SYMBOL() + SYMBOL_TOO();
+	return OWNED() + OWNED_TOO();
 }
 module_init(test_dedup_borrower_init);
 

@@ -6,14 +6,14 @@
 #include "test_dedup.c"
 #include "test_dedup_owner.h"
 
-int SYMBOL(void)
+int OWNED(void)
 {
 	return 0;
 }
-EXPORT_SYMBOL_GPL(SYMBOL);
+EXPORT_SYMBOL_GPL(OWNED);
 
-int SYMBOL_TOO(void)
+int OWNED_TOO(void)
 {
 	return 0;
 }
-EXPORT_SYMBOL_GPL(SYMBOL_TOO);
+EXPORT_SYMBOL_GPL(OWNED_TOO);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A module that depends on another one.
+ * A module that depends on another one. It is built twice.
  */
 
 #include <linux/module.h>
