@@ -50,6 +50,7 @@ for program in perf trace-cmd; do
 	if command -v "$program" > /dev/null; then
 		ktap_test_result "$name" "$name"
 	else
+		ktap_print_msg "there is no $program"
 		ktap_test_skip "$name"
 	fi
 done
