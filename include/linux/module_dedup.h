@@ -1,72 +1,94 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Module load de-duplication: concurrent finit_module() calls for the same
- * file share one load, and concurrent request_module() calls for the same name
- * one request. The engine is rust/kernel/module_dedup.rs, the policy
- * kernel/module/dedup.rs.
+ * Module load de-duplication: concurrent finit_module() calls for the same file
+ * share one load, and concurrent request_module() calls for the same name share
+ * one modprobe. The engine is rust/kernel/module_dedup.rs, the policy is in
+ * kernel/module/dedup/, and what the loader calls in kernel/module/dedup.h.
  */
 #ifndef _LINUX_MODULE_DEDUP_H
 #define _LINUX_MODULE_DEDUP_H
 
-#include <linux/compiler_types.h>
-#include <linux/module_dedup_types.h>
 #include <linux/types.h>
 
 struct cred;
 struct dentry;
 struct file;
-struct load_info;
+struct inode;
 struct mnt_namespace;
 struct module;
+struct module_dedup;
 struct seq_file;
 struct subprocess_info;
 struct vfsmount;
+struct wait_queue_head;
 
 /**
- * struct module_dedup_call - one call of finit_module() or init_module()
- * @file: the file; the caller holds a reference for as long as the call takes
- * @info: what init_module() copied from user space; then there is no @file
- * @uargs: the arguments in user space
- * @flags: MODULE_INIT_*
- * @id: what @file holds; valid if @args is set
- * @args: a copy of the arguments, or NULL if this call cannot be joined to
- *	another, in which case the loader reads @uargs
- * @args_size: size of @args in bytes, with the final NUL, or 0 if there are none
- * @args_hash: hash of @args
- * @denied: whether a security module does not let this caller load @file
- * @flight: the flight that this call leads, or NULL
- * @load: what the Rust side keeps of the load, for module_dedup_set_module()
- * @load_id: names the load
+ * enum module_dedup_mode - the parameter module.dedup
+ * @MODULE_DEDUP_OFF: calls are not joined
+ * @MODULE_DEDUP_C: the C code joins calls for the same inode
+ * @MODULE_DEDUP_ON: the flight table joins calls
  */
-struct module_dedup_call {
-	struct file *file;
-	struct load_info *info;
-	const char __user *uargs;
-	int flags;
-	struct module_dedup_id id;
-	const char *args;
-	size_t args_size;
-	u32 args_hash;
-	bool denied;
-	const void *flight;
-	const void *load;
-	struct module_dedup_load_id load_id;
+enum module_dedup_mode {
+	MODULE_DEDUP_OFF,
+	MODULE_DEDUP_C,
+	MODULE_DEDUP_ON,
 };
 
 /**
- * struct module_dedup_request - one call of request_module()
- * @name: what is requested
- * @ip: who requests it, for the tracepoint
- * @wait: whether the caller waits for the answer
- * @result: the answer, if another caller got it
- * @ticket: what the Rust side keeps of the request otherwise, or NULL
+ * struct module_dedup_id - a file with its contents
+ * @inode: the address of the inode, which is not followed
+ * @ino: inode number, as stat() reports it
+ * @size: size in bytes
+ * @change_cookie: change cookie, 0 where the filesystem reports none
+ * @ctime_sec: change time, seconds
+ * @ctime_nsec: change time, nanoseconds
+ * @generation: tells apart files that had the same inode number in turn
+ * @mount: the mount that the file was found on, a number never used again
+ * @dev: device number, as stat() reports it
+ * @flags: MODULE_INIT_*, which say how the file is loaded
+ * @counts: whether a change of the contents would show in the other members
+ *
+ * If two of these count, and are equal in every member, then so are the
+ * contents. One that is kept in a module is compared without @inode, and two of
+ * files that are open at the same time without @mount.
  */
-struct module_dedup_request {
-	char *name;
-	unsigned long ip;
-	bool wait;
-	int result;
-	void *ticket;
+struct module_dedup_id {
+	const struct inode *inode;
+	u64 ino;
+	u64 size;
+	u64 change_cookie;
+	u64 mount;
+	s64 ctime_sec;
+	u32 ctime_nsec;
+	u32 generation;
+	dev_t dev;
+	int flags;
+	bool counts;
+};
+
+/**
+ * struct module_dedup_key - what two calls of finit_module() are compared by
+ * @id: the file, and the flags
+ * @args: a copy of the arguments, from kmalloc(), or NULL if there are none
+ * @args_size: size of @args in bytes, with the final NUL
+ * @args_hash: hash of @args
+ */
+struct module_dedup_key {
+	struct module_dedup_id id;
+	char *args;
+	size_t args_size;
+	u32 args_hash;
+};
+
+/**
+ * struct module_dedup_task - a task
+ * @pid: its process or thread id, in the initial namespace
+ * @started: when it was started, in ns since boot; so that a process id which
+ *	is used again is another task
+ */
+struct module_dedup_task {
+	pid_t pid;
+	u64 started;
 };
 
 /**
@@ -84,9 +106,9 @@ struct module_dedup_context {
 };
 
 /**
- * struct module_dedup_seen - what a call waits for, as the tracepoints show it
+ * struct module_dedup_seen - a flight, as the tracepoints show it
  * @name: what is loaded or requested
- * @leader: the process or thread id of who does it, in the initial namespace
+ * @leader: the process or thread id of the leader, in the initial namespace
  * @request: whether it is a request
  */
 struct module_dedup_seen {
@@ -95,126 +117,61 @@ struct module_dedup_seen {
 	bool request;
 };
 
-/**
- * struct module_dedup_stats - what happened since boot
- * @led: flights led
- * @joined: calls that returned the result of another caller's flight
- * @joined_bytes: the sizes of the files of these calls, which they did not
- *	read, in bytes
- * @most_followers: the most followers that one flight had at once
- * @interrupted: followers, and callers in line, that a signal ended
- * @behind: calls that had to wait for another load of the same file
- * @retried: followers that tried again, because the result of their leader was
- *	private, or older than their question
- * @late: flights that ended without a load, since the module was live
- * @bypassed: calls that could not be de-duplicated, and went to the loader
- * @died: loads whose task died in them
- * @refused: waits that were refused, since the task would have waited for itself
- * @requests_led: requests that went to user space, and could be joined
- * @requests_joined: requests that returned the answer to another one
- * @requests_alone: requests that went to user space, and could not be joined;
- *	with dedup_requests=N requests are not counted at all
- * @waited_ns: how long all calls together have waited for others, in ns
- * @longest_ns: how long one of them did, at the most, in ns
- *
- * Each call that is de-duplicated, or could not be, ends as exactly one of
- * @led, @joined, @requests_led, @requests_joined, @requests_alone, @interrupted
- * and @bypassed, or its wait for another call is @refused. A load that leads can
- * be @refused as well, if it waits for another one of the same name. A call that
- * security modules deny is in none of these; nor is one that has followed, and
- * may not load any more when it would have to.
- */
-struct module_dedup_stats {
-	u64 led;
-	u64 joined;
-	u64 joined_bytes;
-	u64 most_followers;
-	u64 interrupted;
-	u64 behind;
-	u64 retried;
-	u64 late;
-	u64 bypassed;
-	u64 died;
-	u64 refused;
-	u64 requests_led;
-	u64 requests_joined;
-	u64 requests_alone;
-	u64 waited_ns;
-	u64 longest_ns;
-};
-
 #ifdef CONFIG_MODULE_DEDUP
 
-/* kernel/module/dedup.rs */
+extern int module_dedup_mode;
+extern bool module_dedup_requests;
+
+/* kernel/module/dedup.rs, and the files in kernel/module/dedup/ */
 int module_dedup_init(void);
-int module_dedup_enter(struct module_dedup_call *call);
-int module_dedup_watch(struct module_dedup_call *call);
-void module_dedup_close(const void *flight);
-void module_dedup_set_module(const void *load, struct module *mod,
-			     const char *name);
-int module_dedup_wait_for(const struct module_dedup_load_id *id);
-void module_dedup_waited(void);
-void module_dedup_delayed(const struct module_dedup_load_id *id);
-bool module_dedup_enter_request(struct module_dedup_request *request);
-void *module_dedup_begin_run(void *ticket);
-void module_dedup_set_helper(const void *run);
-void module_dedup_end_run(const void *run, int result);
-void module_dedup_put_run(void *run);
-void module_dedup_leave_request(void *ticket, int result);
+bool module_dedup_begin(struct module_dedup **ticket, int *ret,
+			struct file *file, const char __user *uargs, int flags,
+			int (*may_load)(void));
+struct module_dedup *module_dedup_begin_copy(void);
+bool module_dedup_begin_request(struct module_dedup **ticket, int *ret,
+				const char *name, bool wait, unsigned long ip);
+int module_dedup_end(struct module_dedup *ticket, int ret);
+void module_dedup_close(struct module_dedup *ticket);
+u64 module_dedup_set_module(struct module_dedup *ticket, struct module *mod,
+			    const char *name, struct module_dedup_id *id,
+			    struct wait_queue_head *wq);
+const char *module_dedup_get_args(struct module_dedup *ticket);
+int module_dedup_wait_for(u64 id, unsigned int waited);
+struct module_dedup *module_dedup_begin_run(struct module_dedup *ticket);
+void module_dedup_set_helper(struct module_dedup *run);
+void module_dedup_end_run(struct module_dedup *run, int ret);
+void module_dedup_put_run(struct module_dedup *run);
 void module_dedup_removal(void);
-void module_dedup_read_stats(struct module_dedup_stats *stats);
+void module_dedup_show_stats(char *buf, size_t size, unsigned int *len);
 int module_dedup_show(struct seq_file *m, void *unused);
 
 /* kernel/module/dedup_call.c */
-int module_dedup_finit(struct file *file, const char __user *uargs, int flags);
-int module_dedup_copy(struct load_info *info, const char __user *uargs);
-bool module_dedup_is_late(const struct module_dedup_call *call);
-bool module_dedup_is_private(int result);
-int module_dedup_shared_result(int result);
-void module_dedup_trace_request(const struct module_dedup_request *request);
+int module_dedup_describe(struct module_dedup_key *key, struct file *file,
+			  const char __user *uargs, int flags);
+bool module_dedup_is_late(struct module_dedup *ticket,
+			  const struct module_dedup_id *id);
+void module_dedup_bury(struct module *mod, struct wait_queue_head *wq);
+void module_dedup_get_context(struct module_dedup_context *context);
+void module_dedup_put_context(struct module_dedup_context *context);
+bool module_dedup_is_for_me(const struct module_dedup_context *leader, int result);
+void module_dedup_get_name(struct file *file, char *name, size_t size);
 void module_dedup_current(struct module_dedup_task *task);
 bool module_dedup_is_helped(void);
 bool module_dedup_stands_in(const struct module_dedup_task *helper,
 			    struct module_dedup_task *thread);
 bool module_dedup_find_helper(struct module_dedup_task *helper);
+void module_dedup_get_comm(const struct module_dedup_task *task, char *comm);
 void module_dedup_show_task(const struct module_dedup_task *task);
-void module_dedup_get_context(struct module_dedup_context *context);
-void module_dedup_put_context(struct module_dedup_context *context);
-bool module_dedup_is_for_me(const struct module_dedup_context *leader,
-			    int result);
+void module_dedup_trace_request(char *name, unsigned long ip);
 u64 module_dedup_hash(const void *data, size_t size);
 bool module_dedup_may_print(bool refused);
-bool module_dedup_joins_requests(void);
-void module_dedup_get_comm(const struct module_dedup_task *task, char *comm);
-void module_dedup_get_name(struct file *file, char *name, size_t size);
-void module_dedup_bury(struct module *mod);
 
-/* The loader without the table, kernel/module/main.c */
-int module_dedup_load(struct module_dedup_call *call);
-int module_dedup_load_c(struct module_dedup_call *call);
-int module_dedup_may_load(void);
-void module_dedup_wake(void);
-
-/* The end of a helper, kernel/umh.c */
+/* The end of a helper, for kernel/umh.c */
 void module_dedup_reaped(const struct subprocess_info *info);
 
 #else
 
-static inline int module_dedup_finit(struct file *file,
-				     const char __user *uargs, int flags)
-{
-	return 0;
-}
-
-static inline int module_dedup_copy(struct load_info *info,
-				    const char __user *uargs)
-{
-	return 0;
-}
-
-static inline void module_dedup_reaped(const struct subprocess_info *info)
-{
-}
+#define module_dedup_reaped(...)	do { } while (0)
 
 #endif /* CONFIG_MODULE_DEDUP */
 

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Module load de-duplication: what the loader calls. Empty, or what the
- * loader does anyway, without CONFIG_MODULE_DEDUP. Include internal.h first.
+ * Module load de-duplication: what the loader calls. Empty, or what the loader
+ * does anyway, without CONFIG_MODULE_DEDUP. Include internal.h first.
+ *
+ * A ticket is a load, or a request, that others may wait for. There is none if
+ * there was no memory for it, or nothing is to be joined.
  */
 #ifndef _KERNEL_MODULE_DEDUP_H
 #define _KERNEL_MODULE_DEDUP_H
@@ -40,46 +43,41 @@ struct module_dedup_wait {
 };
 
 bool module_dedup_wait_on(struct module_dedup_wait *wait);
-void module_dedup_show_stats(char *buf, size_t size, unsigned int *len);
 bool module_dedup_is_dead(const char *name);
 int module_dedup_helper(struct subprocess_info *info, struct cred *new);
-bool module_dedup_request(struct module_dedup_request *request);
 
-static inline void module_dedup_set_call(struct load_info *info,
-					 struct module_dedup_call *call)
+/* Whether the C code is not to be used. */
+static inline bool module_dedup_replaces_c(void)
 {
-	info->dedup_call = call;
+	return READ_ONCE(module_dedup_mode) != MODULE_DEDUP_C;
+}
+
+static inline void module_dedup_set_ticket(struct load_info *info,
+					   struct module_dedup *ticket)
+{
+	info->dedup = ticket;
 }
 
 /* A copy of the arguments of this load, to be freed by the loader. */
 static inline char *module_dedup_args(const struct load_info *info,
 				      const char __user *uargs)
 {
-	char *args;
+	const char *args = info->dedup ? module_dedup_get_args(info->dedup) : NULL;
 
-	if (!info->dedup_call || !info->dedup_call->args)
+	if (!args)
 		return strndup_user(uargs, ~0UL >> 1);
 
-	args = kstrdup(info->dedup_call->args, GFP_KERNEL);
-	return args ?: ERR_PTR(-ENOMEM);
+	return kstrdup(args, GFP_KERNEL) ?: ERR_PTR(-ENOMEM);
 }
 
 /* The struct module came out of the file: give our members a value. */
 static inline void module_dedup_prepare(struct module *mod,
 					const struct load_info *info)
 {
-	const struct module_dedup_call *call = info->dedup_call;
-
+	mod->dedup = info->dedup;
+	mod->dedup_load = 0;
 	mod->dedup_dead = false;
-	mod->dedup_load = call ? call->load : NULL;
-	mod->dedup_load_id = call ? call->load_id :
-				    (struct module_dedup_load_id){ };
-	mod->dedup_flight = call ? call->flight : NULL;
-	mod->dedup_id_known = mod->dedup_flight && call->id.counts;
-	if (mod->dedup_id_known) {
-		mod->dedup_id = call->id;
-		mod->dedup_flags = call->flags;
-	}
+	mod->dedup_id.counts = false;
 }
 
 /*
@@ -87,40 +85,40 @@ static inline void module_dedup_prepare(struct module *mod,
  * module_mutex. Once that is released the other one could be removed, and for
  * a call that begins after that the result would not be true.
  */
-static inline void module_dedup_exists(const void *flight, int err)
-{
-	if (err && flight)
-		module_dedup_close(flight);
-}
-
 static inline void module_dedup_becoming(const struct load_info *info, int err)
 {
-	if (info->dedup_call)
-		module_dedup_exists(info->dedup_call->flight, err);
+	if (err && info->dedup)
+		module_dedup_close(info->dedup);
 }
 
 /* The module is in the list from here on, unless there is an error. */
-static inline void module_dedup_unformed(struct module *mod, int err)
+static inline void module_dedup_unformed(struct module *mod, int err,
+					 struct wait_queue_head *wq)
 {
-	module_dedup_exists(mod->dedup_flight, err);
-	if (!err && mod->dedup_load)
-		module_dedup_set_module(mod->dedup_load, mod, mod->name);
+	if (!mod->dedup)
+		return;
+
+	if (err)
+		module_dedup_close(mod->dedup);
+	else
+		WRITE_ONCE(mod->dedup_load,
+			   module_dedup_set_module(mod->dedup, mod, mod->name,
+						   &mod->dedup_id, wq));
 }
 
 /* The load has failed: later calls get no answer that is older than they are. */
 static inline void module_dedup_failed(struct module *mod)
 {
-	if (mod->dedup_flight)
-		module_dedup_close(mod->dedup_flight);
-	mod->dedup_flight = NULL;
+	if (mod->dedup)
+		module_dedup_close(mod->dedup);
 }
 
 /* The module is being taken out of the list, or is not its loader's any more. */
 static inline void module_dedup_gone(struct module *mod)
 {
-	if (mod->dedup_load)
-		module_dedup_set_module(mod->dedup_load, NULL, NULL);
-	mod->dedup_load = NULL;
+	if (mod->dedup)
+		module_dedup_set_module(mod->dedup, NULL, NULL, NULL, NULL);
+	mod->dedup = NULL;
 }
 
 /*
@@ -129,9 +127,7 @@ static inline void module_dedup_gone(struct module *mod)
  */
 static inline void module_dedup_live(struct module *mod)
 {
-	if (mod->dedup_flight)
-		module_dedup_close(mod->dedup_flight);
-	mod->dedup_flight = NULL;
+	module_dedup_failed(mod);
 	module_dedup_gone(mod);
 }
 
@@ -142,6 +138,9 @@ static inline bool module_dedup_died(const struct module *mod)
 }
 
 /*
+ * The waits for a module are macros, since what ends them is an expression of
+ * the loader. Without the feature they are the loader's own waits.
+ *
  * Waits for the module of that name to be loaded, interruptibly. -EDEADLK if
  * its loader waits for the caller.
  */
@@ -185,9 +184,7 @@ static inline const struct kernel_symbol *
 module_dedup_symbol(const struct load_info *info,
 		    const struct kernel_symbol *ksym, long ret)
 {
-	if (ret < 0 && info->dedup_call && info->dedup_call->load)
-		return ERR_PTR(ret);
-	return ksym;
+	return ret < 0 && info->dedup ? ERR_PTR(ret) : ksym;
 }
 
 /* Whether the wait for a symbol ended like that: then a look at more is in vain. */
@@ -198,10 +195,10 @@ static inline bool module_dedup_refused(int err)
 
 /* The helper is about to be started; it, and the worker that reaps it, get this. */
 static inline void module_dedup_run(struct subprocess_info *info,
-				    const struct module_dedup_request *request)
+				    struct module_dedup *ticket)
 {
-	if (request->ticket)
-		info->data = module_dedup_begin_run(request->ticket);
+	if (ticket)
+		info->data = module_dedup_begin_run(ticket);
 }
 
 /* Neither the helper nor the worker is going to use it any more. */
@@ -209,15 +206,6 @@ static inline void module_dedup_free_run(void *run)
 {
 	if (run)
 		module_dedup_put_run(run);
-}
-
-/* The caller waits no more for its request, and returns this. */
-static inline int module_dedup_requested(struct module_dedup_request *request,
-					 int ret)
-{
-	if (request->ticket)
-		module_dedup_leave_request(request->ticket, ret);
-	return ret;
 }
 
 #else
@@ -228,70 +216,35 @@ static inline int module_dedup_requested(struct module_dedup_request *request,
  * Macros, since even an empty function can change what the compiler makes of
  * the function that calls it.
  */
-#define module_dedup_set_call(...)	do { } while (0)
-#define module_dedup_prepare(...)	do { } while (0)
-#define module_dedup_becoming(...)	do { } while (0)
-#define module_dedup_unformed(...)	do { } while (0)
-#define module_dedup_live(...)	do { } while (0)
-#define module_dedup_gone(...)	do { } while (0)
-#define module_dedup_failed(...)	do { } while (0)
-#define module_dedup_removal()	do { } while (0)
-
-static inline void module_dedup_show_stats(char *buf, size_t size,
-					   unsigned int *len)
-{
-}
-
-static inline char *module_dedup_args(const struct load_info *info,
-				      const char __user *uargs)
-{
-	return strndup_user(uargs, ~0UL >> 1);
-}
-
-static inline bool module_dedup_died(const struct module *mod)
-{
-	return false;
-}
+#define module_dedup_replaces_c()		false
+#define module_dedup_begin(...)			false
+#define module_dedup_begin_copy()		NULL
+#define module_dedup_begin_request(...)		false
+#define module_dedup_end(ticket, ret)		((void)(ticket), (ret))
+#define module_dedup_set_ticket(...)		do { } while (0)
+#define module_dedup_args(info, uargs)					\
+	((void)(info), strndup_user(uargs, ~0UL >> 1))
+#define module_dedup_prepare(...)		do { } while (0)
+#define module_dedup_becoming(...)		do { } while (0)
+#define module_dedup_unformed(...)		do { } while (0)
+#define module_dedup_failed(...)		do { } while (0)
+#define module_dedup_gone(...)			do { } while (0)
+#define module_dedup_live(...)			do { } while (0)
+#define module_dedup_removal()			do { } while (0)
+#define module_dedup_died(...)			false
+#define module_dedup_symbol(info, ksym, left)				\
+	((void)(info), (void)(left), (ksym))
+#define module_dedup_refused(...)		false
+#define module_dedup_helper			NULL
+#define module_dedup_run(...)			do { } while (0)
+#define module_dedup_free_run(...)		do { } while (0)
+#define module_dedup_show_stats(...)		do { } while (0)
 
 #define module_dedup_wait_loaded(wq, module, loaded)			\
 	((void)(module), wait_event_interruptible(wq, loaded))
 
 #define module_dedup_wait_symbol(wq, found, owner, timeout)		\
 	((void)(owner), wait_event_interruptible_timeout(wq, found, timeout))
-
-static inline const struct kernel_symbol *
-module_dedup_symbol(const struct load_info *info,
-		    const struct kernel_symbol *ksym, long ret)
-{
-	return ksym;
-}
-
-static inline bool module_dedup_refused(int err)
-{
-	return false;
-}
-
-#define module_dedup_helper NULL
-
-static inline bool module_dedup_request(struct module_dedup_request *request)
-{
-	return false;
-}
-
-static inline void module_dedup_run(struct subprocess_info *info,
-				    const struct module_dedup_request *request)
-{
-}
-
-static inline void module_dedup_free_run(void *run)
-{
-}
-
-static inline int module_dedup_requested(struct module_dedup_request *request,
-					 int ret)
-{
-	return ret;
-}
 
 #endif /* CONFIG_MODULE_DEDUP */
 

@@ -18,7 +18,6 @@
 #include <linux/jhash.h>
 #include <linux/limits.h>
 #include <linux/magic.h>
-#include <linux/math64.h>
 #include <linux/module.h>
 #include <linux/moduleparam.h>
 #include <linux/nsproxy.h>
@@ -57,19 +56,13 @@
 /* Longer arguments than this are not compared: such a call goes alone. */
 #define MODULE_DEDUP_ARGS_MAX SZ_4K
 
-enum module_dedup_mode {
-	MODULE_DEDUP_OFF,
-	MODULE_DEDUP_C,
-	MODULE_DEDUP_ON,
-};
-
 static const char * const module_dedup_modes[] = {
 	[MODULE_DEDUP_OFF]	= "off",
 	[MODULE_DEDUP_C]	= "c",
 	[MODULE_DEDUP_ON]	= "on",
 };
 
-static int module_dedup_mode = MODULE_DEDUP_ON;
+int module_dedup_mode = MODULE_DEDUP_ON;
 
 static int module_dedup_mode_set(const char *val, const struct kernel_param *kp)
 {
@@ -102,7 +95,7 @@ static const struct kernel_param_ops module_dedup_mode_ops = {
 module_param_cb(dedup, &module_dedup_mode_ops, NULL, 0644);
 MODULE_PARM_DESC(dedup, "join concurrent loads of one file: on, c (the C code) or off");
 
-static bool module_dedup_requests = true;
+bool module_dedup_requests = true;
 module_param_named(dedup_requests, module_dedup_requests, bool, 0644);
 MODULE_PARM_DESC(dedup_requests, "with dedup=on, join concurrent requests for one name, too");
 
@@ -161,11 +154,9 @@ static bool module_dedup_is_image(const struct super_block *sb)
  * the attributes were taken, shows a later time than they do, then so will every
  * change. A server without change cookies of its own makes them of its clock.
  */
-static bool module_dedup_counts(const struct file *file, const struct kstat *stat,
+static bool module_dedup_counts(struct inode *inode, const struct kstat *stat,
 				const struct timespec64 *before)
 {
-	/* Of a file that is stacked on another one, the other one. */
-	struct inode *inode = d_real_inode(file->f_path.dentry);
 	struct timespec64 clock;
 
 	if (stat->result_mask & STATX_CHANGE_COOKIE &&
@@ -184,7 +175,8 @@ static bool module_dedup_counts(const struct file *file, const struct kstat *sta
 }
 
 /* Fails if there is not enough known of the file to compare it to another. */
-static int module_dedup_get_id(struct file *file, struct module_dedup_id *id)
+static int module_dedup_get_id(struct module_dedup_id *id, struct file *file,
+			       struct inode *real)
 {
 	const u32 needed = STATX_TYPE | STATX_INO | STATX_SIZE | STATX_CTIME;
 	struct timespec64 before;
@@ -207,10 +199,10 @@ static int module_dedup_get_id(struct file *file, struct module_dedup_id *id)
 		.size		= stat.size,
 		.ctime_sec	= stat.ctime.tv_sec,
 		.ctime_nsec	= stat.ctime.tv_nsec,
-		.generation	= d_real_inode(file->f_path.dentry)->i_generation,
+		.generation	= real->i_generation,
 		.mount		= real_mount(file->f_path.mnt)->mnt_id_unique,
 		.dev		= stat.dev,
-		.counts		= module_dedup_counts(file, &stat, &before),
+		.counts		= module_dedup_counts(real, &stat, &before),
 	};
 	if (stat.result_mask & STATX_CHANGE_COOKIE)
 		id->change_cookie = stat.change_cookie;
@@ -223,7 +215,7 @@ static int module_dedup_get_id(struct file *file, struct module_dedup_id *id)
  * before it reads: then the call is not described, and goes to the loader by
  * itself, which decides what it returns.
  */
-static int module_dedup_check(struct file *file)
+static int module_dedup_check(struct file *file, struct inode *real)
 {
 	struct inode *inode = file_inode(file);
 	loff_t size = i_size_read(inode);
@@ -235,142 +227,81 @@ static int module_dedup_check(struct file *file)
 	 * The loader denies writing while it reads, and that would fail. A file
 	 * below this one may be mapped, and change without a trace.
 	 */
-	if (inode_is_open_for_write(inode) ||
-	    inode_is_open_for_write(d_real_inode(file->f_path.dentry)))
+	if (inode_is_open_for_write(inode) || inode_is_open_for_write(real))
 		return -ETXTBSY;
 
 	return 0;
 }
 
-/*
- * A copy of the arguments. Most calls have none: for those nothing is allocated,
- * and the size is 0.
- */
-static int module_dedup_copy_args(struct module_dedup_call *call)
+/* A copy of the arguments. Most calls have none: for those nothing is allocated. */
+static int module_dedup_copy_args(struct module_dedup_key *key,
+				  const char __user *uargs)
 {
 	char *args, first;
 
-	if (get_user(first, call->uargs))
+	if (get_user(first, uargs))
 		return -EFAULT;
 
-	if (!first) {
-		call->args = "";
+	if (!first)
 		return 0;
-	}
 
-	args = strndup_user(call->uargs, MODULE_DEDUP_ARGS_MAX + 1);
+	args = strndup_user(uargs, MODULE_DEDUP_ARGS_MAX + 1);
 	if (IS_ERR(args))
 		return PTR_ERR(args);
 
-	call->args = args;
-	call->args_size = strlen(args) + 1;
-	call->args_hash = jhash(args, call->args_size, 0);
+	key->args = args;
+	key->args_size = strlen(args) + 1;
+	key->args_hash = jhash(args, key->args_size, 0);
 	return 0;
 }
 
-/* On success the caller owns call->args, unless its size is 0. */
-static int module_dedup_describe(struct module_dedup_call *call)
-{
-	bool compressed = call->flags & MODULE_INIT_COMPRESSED_FILE;
-	int err;
-
-	err = module_dedup_check(call->file);
-	if (err)
-		return err;
-
-	/*
-	 * A caller shares no load that it could not have done: each one asks
-	 * the security modules for itself. If they refuse, that is the answer,
-	 * so that they are asked, and log it, once.
-	 */
-	err = security_kernel_read_file(call->file,
-					compressed ? READING_MODULE_COMPRESSED :
-						     READING_MODULE, true);
-	if (err) {
-		call->denied = true;
-		return err;
-	}
-
-	err = module_dedup_get_id(call->file, &call->id);
-	if (err)
-		return err;
-
-	return module_dedup_copy_args(call);
-}
-
 /**
- * module_dedup_finit() - load a module, or share the load of another caller
+ * module_dedup_describe() - find out what a call of finit_module() asks for
+ * @key: where to, zeroed; the caller owns what is allocated
  * @file: the file
  * @uargs: the arguments, a string in user space
- * @flags: MODULE_INIT_*, valid ones only
+ * @flags: MODULE_INIT_*
  *
- * The caller was found to be allowed to load modules.
+ * A caller shares no load that it could not have done: each one asks the
+ * security modules for itself. If they deny it, that is the answer, so that they
+ * are asked, and log it, once.
  *
- * Context: process context, may sleep for as long as a load takes.
- * Return: 0 if the module is live, or what the load that served this call
- * returned. -EBADF if @file is not open for reading, -ERESTARTSYS if a signal
- * came while the call waited for another one, -EPERM if loading modules was
- * forbidden meanwhile.
+ * Context: process context, may sleep.
+ * Return: 0 if the call can be compared with others, 1 if it cannot be, or a
+ * negative errno if a security module denies it.
  */
-int module_dedup_finit(struct file *file, const char __user *uargs, int flags)
+int module_dedup_describe(struct module_dedup_key *key, struct file *file,
+			  const char __user *uargs, int flags)
 {
-	struct module_dedup_call call = {
-		.file	= file,
-		.uargs	= uargs,
-		.flags	= flags,
-	};
+	/* Of a file that is stacked on another one, the other one. */
+	struct inode *real = d_real_inode(file->f_path.dentry);
 	int err;
 
-	if (!(file->f_mode & FMODE_READ))
-		return -EBADF;
+	if (module_dedup_check(file, real))
+		return 1;
 
-	switch (READ_ONCE(module_dedup_mode)) {
-	case MODULE_DEDUP_OFF:
-		return module_dedup_load(&call);
-	case MODULE_DEDUP_C:
-		return module_dedup_load_c(&call);
-	default:
-		err = module_dedup_describe(&call);
-		if (call.denied) {
-			mod_stat_inc(&failed_kreads);
-			return err;
-		}
-		return module_dedup_enter(&call);
+	err = security_kernel_read_file(file, flags & MODULE_INIT_COMPRESSED_FILE ?
+					      READING_MODULE_COMPRESSED :
+					      READING_MODULE, true);
+	if (err) {
+		mod_stat_inc(&failed_kreads);
+		return err;
 	}
-}
 
-/**
- * module_dedup_copy() - load a module that init_module() has copied
- * @info: the copy
- * @uargs: the arguments, a string in user space
- *
- * Nobody shares such a load, but others may wait for it.
- *
- * Context: process context, may sleep for as long as a load takes.
- * Return: 0 or a negative errno, from the loader.
- */
-int module_dedup_copy(struct load_info *info, const char __user *uargs)
-{
-	struct module_dedup_call call = {
-		.info	= info,
-		.uargs	= uargs,
-	};
+	if (module_dedup_get_id(&key->id, file, real) ||
+	    module_dedup_copy_args(key, uargs))
+		return 1;
 
-	if (READ_ONCE(module_dedup_mode) != MODULE_DEDUP_ON)
-		return module_dedup_load(&call);
-
-	return module_dedup_watch(&call);
+	key->id.flags = flags;
+	return 0;
 }
 
 /* Whether a live module was loaded from this file, as it is, with these flags. */
-static bool module_dedup_is_origin(const struct module *mod,
-				   const struct module_dedup_call *call)
+static bool module_dedup_is_origin(const struct module_dedup_id *a,
+				   const struct module_dedup_id *b)
 {
-	const struct module_dedup_id *a = &mod->dedup_id, *b = &call->id;
-
-	return mod->dedup_id_known && mod->dedup_flags == call->flags &&
-	       b->counts && a->mount == b->mount &&
-	       a->ino == b->ino && a->dev == b->dev &&
+	return a->counts && b->counts && a->flags == b->flags &&
+	       a->mount == b->mount && a->ino == b->ino && a->dev == b->dev &&
 	       a->generation == b->generation && a->size == b->size &&
 	       a->ctime_nsec == b->ctime_nsec && a->ctime_sec == b->ctime_sec &&
 	       a->change_cookie == b->change_cookie;
@@ -378,7 +309,8 @@ static bool module_dedup_is_origin(const struct module *mod,
 
 /**
  * module_dedup_is_late() - whether a load could only find its module live
- * @call: a call that leads a flight
+ * @ticket: the ticket of the load
+ * @id: the file
  *
  * What it looks at is part of the module, so it is gone when the module is. If
  * the module is live the flight takes no more followers: their calls may begin
@@ -387,7 +319,8 @@ static bool module_dedup_is_origin(const struct module *mod,
  * Context: process context, may sleep.
  * Return: true if the module is live, and the load need not be tried.
  */
-bool module_dedup_is_late(const struct module_dedup_call *call)
+bool module_dedup_is_late(struct module_dedup *ticket,
+			  const struct module_dedup_id *id)
 {
 	char name[MODULE_NAME_LEN] = "";
 	struct module *mod;
@@ -395,9 +328,9 @@ bool module_dedup_is_late(const struct module_dedup_call *call)
 	scoped_guard(rcu) {
 		list_for_each_entry_rcu(mod, &modules, list) {
 			if (READ_ONCE(mod->state) == MODULE_STATE_LIVE &&
-			    module_dedup_is_origin(mod, call)) {
+			    module_dedup_is_origin(&mod->dedup_id, id)) {
 				strscpy(name, mod->name);
-				module_dedup_close(call->flight);
+				module_dedup_close(ticket);
 				break;
 			}
 		}
@@ -407,50 +340,6 @@ bool module_dedup_is_late(const struct module_dedup_call *call)
 
 	audit_log_kern_module(name);
 	return true;
-}
-
-static bool module_dedup_is_restart(int result)
-{
-	switch (result) {
-	case -ERESTARTSYS:
-	case -ERESTARTNOINTR:
-	case -ERESTARTNOHAND:
-	case -ERESTART_RESTARTBLOCK:
-		return true;
-	default:
-		return false;
-	}
-}
-
-/**
- * module_dedup_is_private() - whether a signal ended a load or a request
- * @result: what it returned
- *
- * Such an end says nothing of the file, so nobody else may have it.
- *
- * Context: any, in the task that loaded, or requested.
- * Return: true if the current task has a signal that explains @result.
- */
-bool module_dedup_is_private(int result)
-{
-	if (result == -EINTR || module_dedup_is_restart(result))
-		return signal_pending(current);
-
-	return result < 0 && fatal_signal_pending(current);
-}
-
-/**
- * module_dedup_shared_result() - what a follower returns
- * @result: what its leader's load returned
- *
- * A follower that has no signal to handle must not restart.
- *
- * Context: any.
- * Return: @result, or -EINTR if that would restart the system call.
- */
-int module_dedup_shared_result(int result)
-{
-	return module_dedup_is_restart(result) ? -EINTR : result;
 }
 
 static void module_dedup_identify(const struct task_struct *task,
@@ -503,7 +392,7 @@ bool module_dedup_find_helper(struct module_dedup_task *helper)
 {
 	struct task_struct *task = current->group_leader, *parent;
 
-	if (!module_dedup_is_helped())
+	if (!task_modprobe(current))
 		return false;
 
 	guard(rcu)();
@@ -777,65 +666,33 @@ void module_dedup_reaped(const struct subprocess_info *info)
 }
 
 /**
- * module_dedup_request() - share the request of another task
- * @request: the request, which user space may be asked for
- *
- * Context: process context, may sleep, killably, for as long as others make
- * that request, until none of them has started a run for 5 s.
- * Return: true if there is an answer. If not the caller has to get it, and then
- * to call module_dedup_requested().
- */
-bool module_dedup_request(struct module_dedup_request *request)
-{
-	if (READ_ONCE(module_dedup_mode) != MODULE_DEDUP_ON)
-		return false;
-
-	return module_dedup_enter_request(request);
-}
-
-/**
- * module_dedup_joins_requests() - whether requests may be joined
- *
- * Context: any.
- * Return: the parameter dedup_requests.
- */
-bool module_dedup_joins_requests(void)
-{
-	return READ_ONCE(module_dedup_requests);
-}
-
-/**
  * module_dedup_trace_request() - show a request that joins another one
- * @request: the request
+ * @name: what is requested
+ * @ip: the caller
  *
  * Context: any.
  */
-void module_dedup_trace_request(const struct module_dedup_request *request)
+void module_dedup_trace_request(char *name, unsigned long ip)
 {
-	trace_module_request(request->name, request->wait, request->ip);
+	trace_module_request(name, true, ip);
 }
 
 /*
  * Returns -EDEADLK if the loader of a module waits for the current task. Tells
  * people of the wait if it takes long.
  */
-static int module_dedup_may_wait(const char *name, bool tell)
+static int module_dedup_may_wait(const char *name, unsigned int waited)
 {
-	struct module_dedup_load_id id = { };
 	struct module *mod;
+	u64 load = 0;
 
 	scoped_guard(rcu) {
 		mod = find_module_all(name, strlen(name), true);
 		if (mod && READ_ONCE(mod->state) != MODULE_STATE_LIVE)
-			id = mod->dedup_load_id;
+			load = READ_ONCE(mod->dedup_load);
 	}
 	/* No edge leads to a load that is over: this may be a wait for a removal. */
-	if (!id.serial)
-		return 0;
-
-	if (tell)
-		module_dedup_delayed(&id);
-	return module_dedup_wait_for(&id);
+	return module_dedup_wait_for(load, waited);
 }
 
 /**
@@ -858,7 +715,7 @@ bool module_dedup_wait_on(struct module_dedup_wait *wait)
 	}
 
 	if (!wait->ret && wait->left > 0) {
-		wait->ret = module_dedup_may_wait(wait->name, wait->slices == 10);
+		wait->ret = module_dedup_may_wait(wait->name, wait->slices);
 		if (!wait->ret) {
 			wait->slices++;
 			wait->slice = min_t(long, wait->left, HZ);
@@ -870,7 +727,7 @@ bool module_dedup_wait_on(struct module_dedup_wait *wait)
 
 	/* Something was noted if there was more than a look. */
 	if (wait->slice || wait->ret < 0)
-		module_dedup_waited();
+		module_dedup_wait_for(0, 0);
 	return false;
 }
 
@@ -893,57 +750,17 @@ bool module_dedup_is_dead(const char *name)
 /**
  * module_dedup_bury() - let nobody wait for a module any more
  * @mod: a module in the list, whose loader has died; it stays there
+ * @wq: where tasks wait for modules
  *
  * The loader may have died with module_mutex held, so that is not taken.
  *
  * Context: process context, does not sleep.
  */
-void module_dedup_bury(struct module *mod)
+void module_dedup_bury(struct module *mod, struct wait_queue_head *wq)
 {
-	mod->dedup_flight = NULL;
-	mod->dedup_load = NULL;
+	mod->dedup = NULL;
 	WRITE_ONCE(mod->dedup_dead, true);
-	module_dedup_wake();
-}
-
-#define MODULE_DEDUP_LINE "%25s\t%llu\n"
-
-/**
- * module_dedup_show_stats() - print what happened since boot
- * @buf: a buffer that holds a string
- * @size: its size in bytes
- * @len: the length of the string, which grows by what is printed
- *
- * Context: any.
- */
-void module_dedup_show_stats(char *buf, size_t size, unsigned int *len)
-{
-	struct module_dedup_stats stats;
-
-	module_dedup_read_stats(&stats);
-	*len += scnprintf(buf + *len, size - *len,
-			  MODULE_DEDUP_LINE MODULE_DEDUP_LINE MODULE_DEDUP_LINE
-			  MODULE_DEDUP_LINE MODULE_DEDUP_LINE MODULE_DEDUP_LINE
-			  MODULE_DEDUP_LINE MODULE_DEDUP_LINE MODULE_DEDUP_LINE
-			  MODULE_DEDUP_LINE MODULE_DEDUP_LINE MODULE_DEDUP_LINE
-			  MODULE_DEDUP_LINE MODULE_DEDUP_LINE MODULE_DEDUP_LINE
-			  MODULE_DEDUP_LINE,
-			  "Flights led", stats.led,
-			  "Calls joined", stats.joined,
-			  "Joined bytes saved", stats.joined_bytes,
-			  "Most followers at once", stats.most_followers,
-			  "Followers interrupted", stats.interrupted,
-			  "Same file, other call", stats.behind,
-			  "Retried after leader end", stats.retried,
-			  "Late duplicates", stats.late,
-			  "Calls not joinable", stats.bypassed,
-			  "Leaders that died", stats.died,
-			  "Deadlocks refused", stats.refused,
-			  "Requests led", stats.requests_led,
-			  "Requests joined", stats.requests_joined,
-			  "Requests not joinable", stats.requests_alone,
-			  "Total time waited (us)", div_u64(stats.waited_ns, NSEC_PER_USEC),
-			  "Longest wait (us)", div_u64(stats.longest_ns, NSEC_PER_USEC));
+	wake_up_all(wq);
 }
 
 #ifdef CONFIG_DEBUG_FS

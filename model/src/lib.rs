@@ -11,7 +11,7 @@ extern crate self as kernel;
 pub mod shim;
 pub mod world;
 
-pub use shim::{alloc, error, init, sync, time};
+pub use shim::{alloc, error, init, list, prelude, sync, time, workqueue};
 
 // A file that is named by `path` would look for its own modules in the wrong place.
 #[path = "../../rust/kernel"]

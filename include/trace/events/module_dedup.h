@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * What becomes of calls of finit_module() and request_module() that are
- * de-duplicated. Who leads has lead and done; who follows has join, and then
- * done with the result, refuse if it would have waited for itself, or retry if
- * there was no result to share, after which it asks again. Who ends while it
+ * de-duplicated. A leader has lead and done. A follower has join, and then done
+ * with the result, refuse if it would have waited for itself, or retry if there
+ * was no result to share, after which it asks again. A call that ends while it
  * stands in line has only done or refuse. A leader that waits for another load
  * of the same name can have a refuse before its done.
  */
@@ -19,104 +19,42 @@
 
 #define MODULE_DEDUP_NAME_LEN 64
 
-#define module_dedup_kind(request) ((request) ? "request" : "load")
+DECLARE_EVENT_CLASS(module_dedup,
+		    TP_PROTO(const struct module_dedup_seen *seen, int result,
+			     unsigned int followers, u64 waited),
+		    TP_ARGS(seen, result, followers, waited),
 
-TRACE_EVENT(module_dedup_lead,
-	    TP_PROTO(const struct module_dedup_seen *seen, u64 waited),
-	    TP_ARGS(seen, waited),
+		    TP_STRUCT__entry(__array(char, name, MODULE_DEDUP_NAME_LEN)
+				     __field(bool, request)
+				     __field(pid_t, leader)
+				     __field(int, result)
+				     __field(unsigned int, followers)
+				     __field(u64, waited)),
 
-	    TP_STRUCT__entry(__array(char, name, MODULE_DEDUP_NAME_LEN)
-			     __field(bool, request)
-			     __field(u64, waited)),
+		    TP_fast_assign(strscpy(__entry->name, seen->name);
+				   __entry->request = seen->request;
+				   __entry->leader = seen->leader;
+				   __entry->result = result;
+				   __entry->followers = followers;
+				   __entry->waited = waited;),
 
-	    TP_fast_assign(strscpy(__entry->name, seen->name);
-			   __entry->request = seen->request;
-			   __entry->waited = waited;),
-
-	    TP_printk("%s %s waited_ns=%llu",
-		      module_dedup_kind(__entry->request), __entry->name,
-		      __entry->waited)
+		    TP_printk("%s %s leader=%d result=%d followers=%u waited_ns=%llu",
+			      __entry->request ? "request" : "load",
+			      __entry->name, __entry->leader, __entry->result,
+			      __entry->followers, __entry->waited)
 );
 
-TRACE_EVENT(module_dedup_join,
-	    TP_PROTO(const struct module_dedup_seen *seen,
-		     unsigned int followers),
-	    TP_ARGS(seen, followers),
+#define MODULE_DEDUP_EVENT(name)					\
+DEFINE_EVENT(module_dedup, name,					\
+	     TP_PROTO(const struct module_dedup_seen *seen, int result,	\
+		      unsigned int followers, u64 waited),		\
+	     TP_ARGS(seen, result, followers, waited))
 
-	    TP_STRUCT__entry(__array(char, name, MODULE_DEDUP_NAME_LEN)
-			     __field(bool, request)
-			     __field(pid_t, leader)
-			     __field(unsigned int, followers)),
-
-	    TP_fast_assign(strscpy(__entry->name, seen->name);
-			   __entry->request = seen->request;
-			   __entry->leader = seen->leader;
-			   __entry->followers = followers;),
-
-	    TP_printk("%s %s leader=%d followers=%u",
-		      module_dedup_kind(__entry->request), __entry->name,
-		      __entry->leader, __entry->followers)
-);
-
-TRACE_EVENT(module_dedup_done,
-	    TP_PROTO(const struct module_dedup_seen *seen, int result,
-		     unsigned int followers, u64 waited),
-	    TP_ARGS(seen, result, followers, waited),
-
-	    TP_STRUCT__entry(__array(char, name, MODULE_DEDUP_NAME_LEN)
-			     __field(bool, request)
-			     __field(pid_t, leader)
-			     __field(int, result)
-			     __field(unsigned int, followers)
-			     __field(u64, waited)),
-
-	    TP_fast_assign(strscpy(__entry->name, seen->name);
-			   __entry->request = seen->request;
-			   __entry->leader = seen->leader;
-			   __entry->result = result;
-			   __entry->followers = followers;
-			   __entry->waited = waited;),
-
-	    TP_printk("%s %s leader=%d result=%d followers=%u waited_ns=%llu",
-		      module_dedup_kind(__entry->request), __entry->name,
-		      __entry->leader, __entry->result, __entry->followers,
-		      __entry->waited)
-);
-
-TRACE_EVENT(module_dedup_retry,
-	    TP_PROTO(const struct module_dedup_seen *seen, u64 waited),
-	    TP_ARGS(seen, waited),
-
-	    TP_STRUCT__entry(__array(char, name, MODULE_DEDUP_NAME_LEN)
-			     __field(bool, request)
-			     __field(pid_t, leader)
-			     __field(u64, waited)),
-
-	    TP_fast_assign(strscpy(__entry->name, seen->name);
-			   __entry->request = seen->request;
-			   __entry->leader = seen->leader;
-			   __entry->waited = waited;),
-
-	    TP_printk("%s %s leader=%d waited_ns=%llu",
-		      module_dedup_kind(__entry->request), __entry->name,
-		      __entry->leader, __entry->waited)
-);
-
-TRACE_EVENT(module_dedup_refuse,
-	    TP_PROTO(const struct module_dedup_seen *seen),
-	    TP_ARGS(seen),
-
-	    TP_STRUCT__entry(__array(char, name, MODULE_DEDUP_NAME_LEN)
-			     __field(bool, request)
-			     __field(pid_t, leader)),
-
-	    TP_fast_assign(strscpy(__entry->name, seen->name);
-			   __entry->request = seen->request;
-			   __entry->leader = seen->leader;),
-
-	    TP_printk("%s %s leader=%d", module_dedup_kind(__entry->request),
-		      __entry->name, __entry->leader)
-);
+MODULE_DEDUP_EVENT(module_dedup_lead);
+MODULE_DEDUP_EVENT(module_dedup_join);
+MODULE_DEDUP_EVENT(module_dedup_done);
+MODULE_DEDUP_EVENT(module_dedup_retry);
+MODULE_DEDUP_EVENT(module_dedup_refuse);
 
 #endif /* _TRACE_MODULE_DEDUP_H */
 

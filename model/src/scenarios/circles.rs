@@ -20,6 +20,20 @@ pub fn in_line(scene: Scene, _: usize) {
     two_loads(scene, load(2, 2), load(1, 1));
 }
 
+/// A helper asks for a load that stands in line behind the one that waits for the helper.
+pub fn behind_the_line(scene: Scene, _: usize) {
+    let loading = scene.loading(load(1, 1), 1, 11);
+    let in_line = scene.leader(load(1, 2));
+    world::spawn(11, move || {
+        let result = scene.call_as(load(1, 2), End::Result, me(11));
+        assert_eq!(result, Err(EDEADLK));
+        scene.loaded(loading);
+    });
+    scene.lead_in_turn(in_line, End::Result, None).unwrap();
+    world::end();
+    assert_one_refused();
+}
+
 fn two_loads(scene: Scene, first_asks: Call, second_asks: Call) {
     let first = scene.loading(load(1, 1), 1, 11);
     let second = scene.loading(load(2, 1), 2, 12);

@@ -79,11 +79,15 @@ pub fn interrupted(scene: Scene, variant: usize) {
     let _ = scene.lead(leader, [End::Result, End::Private][variant]);
 }
 
-/// The waking is left to somebody else, while another call comes.
+/// The waking is left to somebody else, while another call comes. That is done if there are more
+/// than four; the leader plays five itself, one after the other.
 pub fn woken_later(scene: Scene, variant: usize) {
     let leader = scene.leader(load(1, 1));
     world::spawn_worker(9);
+    let followers: Vec<_> = (0..5).map(|_| scene.follower(load(1, 1))).collect();
     calls(scene, 1, load(1, 1));
-    calls(scene, 2, load(1, 1));
     let _ = scene.lead(leader, [End::Result, End::Death][variant]);
+    for follower in followers {
+        assert!(scene.follow(follower, None).is_ok());
+    }
 }

@@ -39,9 +39,17 @@ pub fn in_line_interrupted(scene: Scene, _: usize) {
     scene.lead(leader, End::Result).unwrap();
 }
 
-/// Two come while the flight closes, and ends.
-pub fn closed(scene: Scene, _: usize) {
+/// Two come while the flight closes, and ends. Or it was closed before, and joins nobody itself.
+pub fn closed(scene: Scene, variant: usize) {
     let leader = scene.leader(load(1, 1));
+    if variant == 1 {
+        calls(scene, 1, load(1, 1));
+        let closed = scene.enters_closed(load(1, 1));
+        calls(scene, 2, load(1, 1));
+        scene.lead(leader, End::Result).unwrap();
+        scene.lead_in_turn(closed, End::Result, None).unwrap();
+        return;
+    }
     calls(scene, 1, load(1, 1));
     calls(scene, 2, load(1, 1));
     scene.begin(&leader);

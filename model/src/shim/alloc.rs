@@ -2,11 +2,8 @@
 
 //! Memory that is counted, can run out, and must not be allocated or freed under a spinlock.
 
-use crate::world;
-use std::{
-    mem::MaybeUninit,
-    ops::{Deref, DerefMut},
-};
+use crate::{init::PinInit, world};
+use std::ops::{Deref, DerefMut};
 
 #[derive(Clone, Copy)]
 pub struct Flags;
@@ -17,6 +14,9 @@ pub mod flags {
 
 #[derive(Debug)]
 pub struct AllocError;
+
+/// A vector was full.
+pub struct PushError<T>(pub T);
 
 /// Stands for one allocation.
 pub(crate) struct Allocation;
@@ -35,28 +35,15 @@ impl Drop for Allocation {
 
 pub struct KBox<T> {
     value: Box<T>,
-    allocation: Allocation,
+    _allocation: Allocation,
 }
 
 impl<T> KBox<T> {
-    pub fn new(value: T, _: Flags) -> Result<Self, AllocError> {
+    pub(crate) fn new(init: impl PinInit<T>, _: Flags) -> Result<Self, AllocError> {
         Ok(Self {
-            allocation: Allocation::new()?,
-            value: Box::new(value),
+            _allocation: Allocation::new()?,
+            value: Box::new(init.make()),
         })
-    }
-
-    pub fn new_uninit(flags: Flags) -> Result<KBox<MaybeUninit<T>>, AllocError> {
-        KBox::new(MaybeUninit::uninit(), flags)
-    }
-}
-
-impl<T> KBox<MaybeUninit<T>> {
-    pub fn write(this: Self, value: T) -> KBox<T> {
-        KBox {
-            value: Box::new(value),
-            allocation: this.allocation,
-        }
     }
 }
 
@@ -68,18 +55,10 @@ impl<T> Deref for KBox<T> {
     }
 }
 
-impl<T> DerefMut for KBox<T> {
-    fn deref_mut(&mut self) -> &mut T {
-        &mut self.value
-    }
-}
-
 pub struct KVec<T> {
     values: Vec<T>,
     _allocation: Allocation,
 }
-
-pub type KVVec<T> = KVec<T>;
 
 impl<T> KVec<T> {
     pub fn with_capacity(capacity: usize, _: Flags) -> Result<Self, AllocError> {
@@ -89,13 +68,9 @@ impl<T> KVec<T> {
         })
     }
 
-    pub fn push(&mut self, value: T, _: Flags) -> Result<(), AllocError> {
-        self.push_within_capacity(value).map_err(|_| AllocError)
-    }
-
-    pub fn push_within_capacity(&mut self, value: T) -> Result<(), T> {
+    pub fn push_within_capacity(&mut self, value: T) -> Result<(), PushError<T>> {
         if self.values.len() == self.values.capacity() {
-            return Err(value);
+            return Err(PushError(value));
         }
         self.values.push(value);
         Ok(())

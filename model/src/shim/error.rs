@@ -2,7 +2,7 @@
 
 //! Errors.
 
-use crate::alloc::AllocError;
+use crate::alloc::{AllocError, PushError};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Error(i32);
@@ -21,11 +21,18 @@ impl From<AllocError> for Error {
     }
 }
 
+impl<T> From<PushError<T>> for Error {
+    fn from(_: PushError<T>) -> Self {
+        code::EINVAL
+    }
+}
+
 pub mod code {
     use super::Error;
 
     pub const ENOMEM: Error = Error(12);
     pub const EBUSY: Error = Error(16);
+    pub const EINVAL: Error = Error(22);
     pub const EDEADLK: Error = Error(35);
     pub const ETIMEDOUT: Error = Error(110);
     pub const ERESTARTSYS: Error = Error(512);

@@ -4,26 +4,15 @@
 
 pub mod alloc;
 pub mod error;
+pub mod init;
+pub mod list;
 pub mod sync;
 pub mod time;
+pub mod workqueue;
 
-/// In the kernel this initialises in place, so that a value need not be moved.
-pub mod init {
-    use crate::{
-        alloc::{Flags, KBox},
-        error::Result,
-    };
-    use std::pin::Pin;
-
-    pub trait InPlaceInit<T> {
-        fn pin_init(value: T, flags: Flags) -> Result<Pin<KBox<T>>>;
-    }
-
-    impl<T: Unpin> InPlaceInit<T> for KBox<T> {
-        fn pin_init(value: T, flags: Flags) -> Result<Pin<KBox<T>>> {
-            Ok(Pin::new(KBox::new(value, flags)?))
-        }
-    }
+pub mod prelude {
+    pub use crate::{init::PinInit, pin_init};
+    pub use macros::pin_data;
 }
 
 #[macro_export]
@@ -37,5 +26,15 @@ macro_rules! current {
 macro_rules! new_spinlock {
     ($value:expr, $name:literal) => {
         $crate::sync::SpinLock::new($value)
+    };
+}
+
+/// The structure that something is a part of, as the kernel's macro of this name.
+#[macro_export]
+macro_rules! container_of {
+    ($part:expr, $whole:ty, $field:ident) => {
+        $part
+            .byte_sub(::core::mem::offset_of!($whole, $field))
+            .cast::<$whole>()
     };
 }

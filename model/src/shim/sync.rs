@@ -8,6 +8,7 @@ use crate::{
         code::{ERESTARTSYS, ETIMEDOUT},
         Result,
     },
+    init::PinInit,
     time::Jiffies,
     world::{self, Event},
 };
@@ -21,8 +22,9 @@ use std::{
 pub struct SpinLock<T>(Mutex<T>);
 
 impl<T> SpinLock<T> {
-    pub fn new(value: T) -> Self {
-        Self(Mutex::new(value))
+    #[allow(clippy::new_ret_no_self)]
+    pub fn new(value: T) -> impl PinInit<Self> {
+        move || Self(Mutex::new(value))
     }
 
     pub fn lock(&self) -> Guard<'_, T> {
@@ -69,8 +71,9 @@ struct Waiting {
 }
 
 impl Completion {
-    pub fn new() -> Self {
-        Self::default()
+    #[allow(clippy::new_ret_no_self)]
+    pub fn new() -> impl PinInit<Self> {
+        Self::default
     }
 
     pub fn complete(&self) {
@@ -82,10 +85,6 @@ impl Completion {
                 waiting.done += 1;
             }
         });
-    }
-
-    pub fn wait_for_completion(&self) {
-        let _ = self.wait(Jiffies::MAX, &[]);
     }
 
     pub fn wait_for_completion_interruptible_timeout(&self, timeout: Jiffies) -> Result<Jiffies> {
@@ -131,11 +130,26 @@ impl Completion {
 
 /// Its count is not one of loom's objects: that it is right is known, and each one that is used
 /// multiplies what there is to explore.
-pub struct Arc<T>(std::sync::Arc<(T, Allocation)>);
+pub struct Arc<T>(std::sync::Arc<Shared<T>>);
+
+/// The value comes first, so that a pointer to it is one to all of this.
+#[repr(C)]
+struct Shared<T> {
+    value: T,
+    _allocation: Allocation,
+}
 
 impl<T> Arc<T> {
-    pub fn new(value: T, _: Flags) -> Result<Self, AllocError> {
-        Ok(Self(std::sync::Arc::new((value, Allocation::new()?))))
+    pub fn into_raw(self) -> *const T {
+        std::sync::Arc::into_raw(self.0).cast()
+    }
+
+    /// # Safety
+    ///
+    /// It must come from [`Arc::into_raw`].
+    pub unsafe fn from_raw(value: *const T) -> Self {
+        // SAFETY: By the safety requirements; see `Shared`.
+        Self(unsafe { std::sync::Arc::from_raw(value.cast()) })
     }
 }
 
@@ -149,58 +163,53 @@ impl<T> Deref for Arc<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        &self.0 .0
+        &self.0.value
     }
 }
 
-/// Values with a completion.
-pub mod awaited {
-    use super::{Allocation, Arc, Completion};
-    use crate::{
-        alloc::{AllocError, Flags},
-        world,
-    };
-    use std::{marker::PhantomData, ops::Deref};
+/// The only reference to a value.
+pub struct UniqueArc<T>(Arc<T>);
 
-    pub struct Awaited<T> {
-        completion: Completion,
-        value: T,
+impl<T> UniqueArc<T> {
+    pub(crate) fn new(init: impl PinInit<T>, _: Flags) -> Result<Self, AllocError> {
+        let _allocation = Allocation::new()?;
+        let value = init.make();
+        let shared = Shared { value, _allocation };
+        Ok(Self(Arc(std::sync::Arc::new(shared))))
     }
 
-    pub struct Room<T>(Allocation, PhantomData<T>);
-
-    impl<T> Awaited<T> {
-        pub fn room(_: Flags) -> Result<Room<T>, AllocError> {
-            Ok(Room(Allocation::new()?, PhantomData))
-        }
-
-        pub fn completion(&self) -> &Completion {
-            &self.completion
-        }
+    pub(crate) fn share(self) -> Arc<T> {
+        self.0
     }
+}
 
-    impl<T: 'static> Awaited<T> {
-        /// In the kernel the number decides whether it is done later, by somebody else. Here it is
-        /// if there is somebody.
-        pub fn complete(this: Arc<Self>, times: u32) {
-            world::must_not_hold_a_lock("wakes somebody");
-            world::do_later(move || (0..times).for_each(|_| this.completion.complete()));
-        }
+pub struct ArcBorrow<'a, T>(&'a Arc<T>);
+
+impl<T> Clone for ArcBorrow<'_, T> {
+    fn clone(&self) -> Self {
+        *self
     }
+}
 
-    impl<T> Room<T> {
-        pub fn fill(self, value: T) -> Arc<Awaited<T>> {
-            let completion = Completion::new();
-            Arc(std::sync::Arc::new((Awaited { completion, value }, self.0)))
-        }
+impl<T> Copy for ArcBorrow<'_, T> {}
+
+impl<T> Deref for ArcBorrow<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.0
     }
+}
 
-    impl<T> Deref for Awaited<T> {
-        type Target = T;
+impl<'a, T> From<&'a Arc<T>> for ArcBorrow<'a, T> {
+    fn from(arc: &'a Arc<T>) -> Self {
+        Self(arc)
+    }
+}
 
-        fn deref(&self) -> &T {
-            &self.value
-        }
+impl<T> From<ArcBorrow<'_, T>> for Arc<T> {
+    fn from(borrow: ArcBorrow<'_, T>) -> Self {
+        borrow.0.clone()
     }
 }
 
@@ -209,15 +218,21 @@ pub mod atomic {
     use std::cell::RefCell;
 
     pub struct Relaxed;
+    pub struct Full;
 
-    /// Memory without an order of its own, as all accesses are relaxed.
+    pub trait Order {}
+
+    impl Order for Relaxed {}
+    impl Order for Full {}
+
+    /// Memory without an order of its own, as nearly all accesses are relaxed.
     ///
     /// None of them is a place where loom switches, which would multiply what there is to explore.
     /// Loom's atomics would let a load see an old value wherever nothing orders the two. Here that
     /// is found all the same, and at once: each value is in a cell of its own, and loom complains
     /// if a load comes after a store that is not ordered before it. That goes for an `i64`, in
-    /// which a flight keeps its outcome. A `u64` counts, or tells the time, and may be read at any
-    /// moment.
+    /// which a flight keeps its outcome. All else counts, marks or tells the time: it is written
+    /// under the lock, or may be read at any moment.
     pub struct Atomic<T: Value> {
         first: T,
         latest: RefCell<Option<T::Cell>>,
@@ -228,22 +243,39 @@ pub mod atomic {
 
         fn cell(self) -> Self::Cell;
         fn get(cell: &Self::Cell) -> Self;
+    }
+
+    pub trait Number: Value {
         fn plus(self, other: Self) -> Self;
     }
 
-    impl Value for u64 {
-        type Cell = u64;
+    macro_rules! plain {
+        ($($type:ty)*) => {
+            $(impl Value for $type {
+                type Cell = Self;
 
-        fn cell(self) -> u64 {
-            self
+                fn cell(self) -> Self {
+                    self
+                }
+
+                fn get(cell: &Self) -> Self {
+                    *cell
+                }
+            })*
+        };
+    }
+
+    plain! { bool i32 u32 u64 }
+
+    impl Number for u32 {
+        fn plus(self, other: Self) -> Self {
+            self.wrapping_add(other)
         }
+    }
 
-        fn get(cell: &u64) -> u64 {
-            *cell
-        }
-
-        fn plus(self, other: u64) -> u64 {
-            self + other
+    impl Number for u64 {
+        fn plus(self, other: Self) -> Self {
+            self.wrapping_add(other)
         }
     }
 
@@ -259,10 +291,6 @@ pub mod atomic {
         fn get(cell: &Self::Cell) -> i64 {
             cell.0.with(|_| ());
             cell.1
-        }
-
-        fn plus(self, other: i64) -> i64 {
-            self + other
         }
     }
 
@@ -282,11 +310,19 @@ pub mod atomic {
             *self.latest.borrow_mut() = Some(value.cell());
         }
 
+        pub fn xchg(&self, value: T, _: impl Order) -> T {
+            let before = self.load(Relaxed);
+            self.store(value, Relaxed);
+            before
+        }
+    }
+
+    impl<T: Number> Atomic<T> {
         pub fn add(&self, value: T, _: Relaxed) {
             self.fetch_add(value, Relaxed);
         }
 
-        pub fn fetch_add(&self, value: T, _: Relaxed) -> T {
+        pub fn fetch_add(&self, value: T, _: impl Order) -> T {
             let before = self.load(Relaxed);
             self.store(before.plus(value), Relaxed);
             before

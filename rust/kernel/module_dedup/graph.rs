@@ -2,48 +2,54 @@
 
 //! The wait graph: which task waits for which, so that a wait that would close a circle is refused.
 //!
-//! Its edges name what is waited for, and not tasks: a follower waits for a *flight*, the loader of
-//! a module for the *load* of another one or for its own *request* to user space, and a request for
-//! its *helper*. Each has a number that is never used again. What has ended is not found any more,
-//! so an edge that nobody has cleared yet leads nowhere.
+//! Each ticket is a node: it notes for which flight its task waits, or which helper was started for
+//! it. A task can have several tickets, one within the other, such as a load and a request that the
+//! load makes; what it does now is up to the newest. An edge names a flight by a number that is
+//! never used again. A flight that has ended is not found any more, so an edge that nobody has
+//! cleared yet leads nowhere.
 //!
-//! Requests are in the graph only if the task that makes them is: it loads a module, or a helper
-//! waits for it. Such a task makes each request itself, and never waits for that of another task.
+//! A task waits for one thing at a time, and a flight for its leader only. Hence a walk from a
+//! flight either ends at a task that goes on, or comes back to the caller.
 //!
-//! A task that waits was asked to do something by whom it may keep waiting: a thread by the
-//! followers of its flight, a helper by its request. Hence everybody waits for at most one thing,
-//! and a walk from there either ends at somebody who goes on, or comes back to the caller.
+//! The check for a circle and the new edge are one hold of the lock. So if two tasks close a circle
+//! together, one of them is refused.
 
 use super::{
-    chain::{
-        self,
-        Buckets, //
-    },
-    FlightRef,
+    line::File,
+    Flight,
+    Handle,
     Key,
-    Leader,
     State,
-    Table, //
+    Table,
+    Ticket,
+    BUCKETS, //
 };
 use crate::{
+    alloc::KVec,
     error::{
         code::EDEADLK,
         Result, //
     },
-    sync::atomic::Relaxed, //
-};
-use core::{
-    iter,
-    mem::replace, //
+    list::{
+        impl_list_item,
+        ListArc,
+        ListLinks, //
+    },
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc,
+        ArcBorrow, //
+    },
 };
 
-/// How far a walk goes: five steps for each module that is loaded on behalf of another one, of
-/// which there are never more at a time than there may be helpers, 50.
-const MAX_STEPS: usize = 256;
+/// How far a walk goes: that bounds for how long it holds the lock.
+const MAX_STEPS: usize = 64;
 
-/// A task.
-///
-/// Process ids are used again, but never by two tasks that were started at the same time.
+/// Names a thread, also when its number is used again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TaskId {
     /// The process or thread id, in the initial namespace.
@@ -52,410 +58,283 @@ pub struct TaskId {
     pub started: u64,
 }
 
-/// Names a flight.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct FlightId {
-    pub(super) hash: usize,
-    pub(super) serial: usize,
+impl TaskId {
+    fn bucket(self) -> usize {
+        self.pid as usize % BUCKETS
+    }
 }
 
-/// Names a load.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LoadId {
-    /// The thread that loads.
-    pub task: TaskId,
-    /// Never used again.
-    pub serial: usize,
+/// A key for flights that can wait for each other.
+pub trait Waits: File {
+    /// The thread whose end a helper waits for, which may be its own.
+    ///
+    /// [`None`] if the helper does anything but wait, or is not alive. Called with the table lock
+    /// held.
+    fn stands_in(helper: TaskId) -> Option<TaskId>;
 }
 
-/// What a task can wait for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Target {
-    Flight(FlightId),
-    Load(LoadId),
-    /// The request that this task makes.
-    Request(LoadId),
+/// What a flight has to be part of the graph. Guarded by the table lock.
+#[pin_data]
+pub(super) struct Node {
+    #[pin]
+    links: ListLinks<1>,
+    /// Names the flight; the low bits are those of the bucket in which it is.
+    id: u64,
+    task: TaskId,
+    /// The flight that the task waits for, or 0.
+    waits_for: Atomic<u64>,
+    helper_pid: Atomic<i32>,
+    helper_started: Atomic<u64>,
+    /// Whether a wait of the task was refused.
+    refused: Atomic<bool>,
 }
 
-/// A task that is in the graph because others may wait for it: one that loads, or one that was
-/// started by a helper, and waits.
-pub(super) struct TaskNode<L> {
-    id: LoadId,
-    label: Option<L>,
-    waits_for: Option<Target>,
-    /// What the task requests, and the helper that was started for that.
-    request: Option<(L, Option<TaskId>)>,
-    /// Whether a wait of this task was refused.
-    refused: bool,
-    /// Whether people were told that a wait for this load takes long.
-    delayed: bool,
-}
-
-/// What the table lock guards of the wait graph.
-pub(super) struct Graph<L> {
-    tasks: Buckets<TaskNode<L>>,
-}
-
-impl<L> Graph<L> {
-    pub(super) fn new() -> Result<Self> {
-        Ok(Self {
-            tasks: Buckets::new()?,
+impl Node {
+    pub(super) fn new(serial: u64, task: TaskId) -> impl PinInit<Self> {
+        pin_init!(Self {
+            links <- ListLinks::new(),
+            id: serial * BUCKETS as u64 + task.bucket() as u64,
+            task,
+            waits_for: Atomic::new(0),
+            helper_pid: Atomic::new(0),
+            helper_started: Atomic::new(0),
+            refused: Atomic::new(false),
         })
     }
 
-    fn task(&self, task: TaskId) -> Option<&TaskNode<L>> {
-        self.tasks
-            .get(bucket(task))?
-            .find(|node| node.id.task == task)
-    }
-
-    fn task_mut(&mut self, task: TaskId) -> Option<&mut TaskNode<L>> {
-        self.tasks
-            .get_mut(bucket(task))?
-            .find_mut(|node| node.id.task == task)
-    }
-
-    fn load(&self, id: LoadId) -> Option<&TaskNode<L>> {
-        self.task(id.task).filter(|node| node.id == id)
+    fn helper(&self) -> Option<TaskId> {
+        let pid = self.helper_pid.load(Relaxed);
+        let started = self.helper_started.load(Relaxed);
+        (pid != 0).then_some(TaskId { pid, started })
     }
 }
 
-fn bucket(task: TaskId) -> usize {
-    task.pid as usize
+impl_list_item! {
+    impl{K: Key} ListItem<1> for Flight<K> { using ListLinks { self.node.links }; }
 }
 
-/// A step of a walk.
-#[derive(Default)]
-struct Hop {
-    /// The task that does what is waited for, if it is known.
-    doer: Option<TaskId>,
-    /// What that task waits for itself.
-    next: Option<Target>,
+impl<K: Key> Flight<K> {
+    /// The task that leads the flight, or will, when its turn comes.
+    pub fn leader(&self) -> TaskId {
+        self.node.task
+    }
+
+    /// Names the flight, for [`Table::wait_for`]. Never 0.
+    pub fn id(&self) -> u64 {
+        self.node.id
+    }
+
+    /// Tells which of two flights is the older one.
+    pub(super) fn serial(&self) -> u64 {
+        self.node.id / BUCKETS as u64
+    }
+
+    /// The helper that was started for this flight, if there is one.
+    pub fn helper(&self) -> Option<TaskId> {
+        self.node.helper()
+    }
+
+    /// Whether a wait of the leader was refused.
+    pub fn was_refused(&self) -> bool {
+        self.node.refused.load(Relaxed)
+    }
 }
 
+/// The nodes are in the bucket of their task, the newest first.
 impl<K: Key> State<K> {
-    fn hop(&self, target: Target) -> Hop {
-        self.try_hop(target).unwrap_or_default()
-    }
-
-    fn try_hop(&self, target: Target) -> Option<Hop> {
-        Some(match target {
-            Target::Flight(id) => {
-                let first = self.first_for(id)?;
-                Hop {
-                    doer: None,
-                    next: if first.flight.id == id {
-                        first.work.map(Target::Load)
-                    } else {
-                        // All in line wait for the one that is under way, if not directly.
-                        Some(Target::Flight(first.flight.id))
-                    },
-                }
-            }
-            Target::Load(id) => Hop {
-                doer: Some(id.task),
-                next: self.graph.load(id)?.waits_for,
-            },
-            Target::Request(id) => {
-                let (_, helper) = self.graph.load(id)?.request.as_ref()?;
-                let helper = (*helper)?;
-                let doer = K::stands_in(helper)?;
-                Hop {
-                    doer: Some(doer),
-                    next: self.graph.task(doer).and_then(|node| node.waits_for),
-                }
-            }
-        })
-    }
-
-    /// What a flight waits for, if that is known to be anything.
-    pub(super) fn waits_for(&self, id: FlightId) -> Option<Target> {
-        let first = self.first_for(id)?;
-        if first.flight.id != id {
-            return Some(Target::Flight(first.flight.id));
+    pub(super) fn add_node(&mut self, node: ListArc<Flight<K>, 1>) {
+        if let Some(bucket) = self.buckets.get_mut(node.node.task.bucket()) {
+            bucket.tasks.push_front(node);
         }
-        self.graph.load(first.work?)?.waits_for
     }
 
-    /// Whether `me`, if it waited for `target`, would wait for itself.
-    fn closes_circle(&self, me: TaskId, target: Target) -> bool {
-        let mut next = Some(target);
-        for _ in 0..MAX_STEPS {
-            let Some(target) = next else {
-                return false;
-            };
-            let hop = self.hop(target);
-            if hop.doer == Some(me) {
-                return true;
+    pub(super) fn remove_node(&mut self, flight: &Flight<K>) -> Option<ListArc<Flight<K>, 1>> {
+        let bucket = self.buckets.get_mut(flight.node.task.bucket())?;
+        // SAFETY: A flight is put into a list with these links in one place, `add_node()`. That is
+        // the list of its bucket, in the table of its handle, and this is that table.
+        unsafe { bucket.tasks.remove(flight) }
+    }
+
+    fn newest(&self, task: TaskId) -> Option<ArcBorrow<'_, Flight<K>>> {
+        let mut nodes = self.buckets.get(task.bucket())?.tasks.iter();
+        nodes.find(|it| it.node.task == task)
+    }
+
+    fn oldest(&self, task: TaskId) -> Option<ArcBorrow<'_, Flight<K>>> {
+        let nodes = self.buckets.get(task.bucket())?.tasks.iter();
+        nodes.filter(|it| it.node.task == task).last()
+    }
+
+    fn by_id(&self, id: u64) -> Option<ArcBorrow<'_, Flight<K>>> {
+        let mut nodes = self.buckets.get(id as usize % BUCKETS)?.tasks.iter();
+        nodes.find(|it| it.node.id == id)
+    }
+}
+
+/// A stop of a walk: a task, and what it does, if that is known.
+type Stop<'a, K> = (TaskId, Option<ArcBorrow<'a, Flight<K>>>);
+
+impl<K: Waits> State<K> {
+    /// Where a walk to the flight `id` begins: at what is under way for its file.
+    fn under_way(&self, id: u64) -> Option<Stop<'_, K>> {
+        let flight = self.by_id(id).filter(|it| it.is_up())?;
+        let first = self.first_for(&flight).unwrap_or(flight);
+        Some((first.leader(), Some(first)))
+    }
+
+    /// The stop that this one waits for.
+    fn next(&self, (task, now): Stop<'_, K>) -> Option<Stop<'_, K>> {
+        let newest = self.newest(task)?;
+        if now.is_some_and(|now| now.id() != newest.id()) {
+            return Some((task, Some(newest)));
+        }
+        match newest.helper() {
+            Some(helper) => {
+                let thread = K::stands_in(helper)?;
+                Some((thread, self.newest(thread)))
             }
-            next = hop.next;
+            None => self.under_way(newest.node.waits_for.load(Relaxed)),
+        }
+    }
+
+    fn closes_circle(&self, me: TaskId, id: u64) -> bool {
+        let mut stop = self.under_way(id);
+        for _ in 0..MAX_STEPS {
+            match stop {
+                None => return false,
+                Some((task, _)) if task == me => return true,
+                Some(here) => stop = self.next(here),
+            }
         }
         false
     }
 
-    /// A step for people, who are told what a helper loads if `stands_in` says who does that.
-    pub(super) fn step(
-        &self,
-        target: Target,
-        stands_in: impl Fn(TaskId) -> Option<TaskId>,
-    ) -> Option<Step<K>> {
-        Some(match target {
-            Target::Flight(id) => Step::Flight(self.flight(id)?.flight.clone()),
-            Target::Load(id) => Step::Load(id.task, self.graph.load(id)?.label),
-            Target::Request(id) => {
-                let (label, helper) = self.graph.load(id)?.request?;
-                let doer = helper.and_then(stands_in);
-                Step::Request {
-                    label,
-                    helper,
-                    load: doer.and_then(|doer| self.graph.task(doer)?.label),
-                }
-            }
-        })
+    /// What a flight waits for, for people: that may be its own helper.
+    pub(super) fn waits_for(&self, flight: ArcBorrow<'_, Flight<K>>) -> Option<Step<K>> {
+        match self.first_for(&flight) {
+            Some(first) if first.id() != flight.id() => return Some(Step::new(first)),
+            _ if flight.helper().is_some() => return Some(Step::new(flight)),
+            _ => {}
+        }
+        let (_, next) = self.next((flight.leader(), Some(flight)))?;
+        next.map(Step::new)
     }
 }
 
 /// A step of a chain of waits, for whoever prints it.
-pub enum Step<K: Key> {
-    /// For a flight.
-    Flight(FlightRef<K>),
-    /// For a load: the task that loads, and the module.
-    Load(TaskId, Option<K::Label>),
-    /// For a request.
-    Request {
-        /// What was requested.
-        label: K::Label,
-        /// Who was started for it.
-        helper: Option<TaskId>,
-        /// What that loads now, itself or by a child.
-        load: Option<K::Label>,
-    },
+pub struct Step<K: Key> {
+    /// What is waited for.
+    pub flight: Arc<Flight<K>>,
+    /// The helper that was started for that.
+    pub helper: Option<TaskId>,
+    /// What is done in the name of the helper.
+    pub work: Option<Arc<Flight<K>>>,
 }
 
-impl<K: Key> Table<K> {
-    /// Puts a task into the wait graph: others will wait for it.
+impl<K: Key> Step<K> {
+    fn new(flight: ArcBorrow<'_, Flight<K>>) -> Self {
+        Self {
+            helper: flight.helper(),
+            flight: flight.into(),
+            work: None,
+        }
+    }
+}
+
+impl<K: Waits> Table<K> {
+    /// The flight `id`, if it is part of the graph.
     ///
-    /// May sleep, takes the table lock. Fails with `ENOMEM`.
-    pub fn task(&self, task: TaskId) -> Result<Task<'_, K>> {
-        self.load(task, None)
+    /// Takes the table lock.
+    pub fn flight(&self, id: u64) -> Option<Handle<'_, K>> {
+        let state = self.state.lock();
+        let flight = state.by_id(id)?.into();
+        drop(state);
+        Some(Handle {
+            table: self,
+            flight,
+        })
     }
 
-    /// Puts a task into the wait graph that loads, and so leads a flight, unless it does so alone.
-    ///
-    /// Tasks that wait for the flight wait for this load from then on.
-    ///
-    /// May sleep, takes the table lock. Fails with `ENOMEM`.
-    pub fn load(&self, task: TaskId, leader: Option<&Leader<'_, K>>) -> Result<Task<'_, K>> {
-        let spare = chain::spare()?;
-        let mut state = self.state.lock();
-        let serial = state.serial();
-        let id = LoadId { task, serial };
-        if let Some(chain) = state.graph.tasks.get_mut(bucket(task)) {
-            chain.push(
-                spare,
-                TaskNode {
-                    id,
-                    label: None,
-                    waits_for: None,
-                    request: None,
-                    refused: false,
-                    delayed: false,
-                },
-            );
-        }
-        if let Some(leader) = leader {
-            state.set_work(leader.flight(), id);
-        }
-        Ok(Task { table: self, id })
-    }
-
-    /// Puts a task into the wait graph, unless it is there, or there is no memory.
-    pub(super) fn take_part(&self, task: TaskId) -> Option<Task<'_, K>> {
-        if self.knows(task) {
-            return None;
-        }
-        self.task(task).ok()
-    }
-
-    /// Whether a task is in the wait graph.
+    /// Whether a task has a ticket that is part of the graph.
     ///
     /// Takes the table lock.
     pub fn knows(&self, task: TaskId) -> bool {
-        self.state.lock().graph.task(task).is_some()
+        self.state.lock().newest(task).is_some()
     }
 
-    /// Notes that `me` requests something of user space, and is going to wait for the helper.
+    /// Notes that `me` waits for the flight `id`, or for nothing any more if that is 0.
     ///
-    /// A `me` that was not in the graph, and on which nobody `depends`, stays out of it, and its
-    /// request with it. So does one for which there is no memory.
-    ///
-    /// May sleep, takes the table lock.
-    pub fn request(&self, me: TaskId, depends: bool, label: K::Label) -> Option<Request<'_, K>> {
-        let task = if depends { self.take_part(me) } else { None };
-
-        let mut state = self.state.lock();
-        let node = state.graph.task_mut(me)?;
-        node.request = Some((label, None));
-        node.waits_for = Some(Target::Request(node.id));
-        let id = node.id;
-        drop(state);
-
-        Some(Request {
-            table: self,
-            id,
-            _task: task,
-        })
-    }
-
-    /// Tells the graph which helper was started for the request of a task. Does nothing if the
-    /// request is over.
+    /// Fails with `EDEADLK` if the flight itself waits for `me`. To be called again about once a
+    /// second for as long as the wait takes: what the helpers do may close a circle later.
     ///
     /// Does not sleep. Takes the table lock.
-    pub fn set_helper(&self, of: LoadId, helper: TaskId) {
-        let mut state = self.state.lock();
-        let node = state.graph.task_mut(of.task).filter(|node| node.id == of);
-        if let Some((_, slot)) = node.and_then(|node| node.request.as_mut()) {
-            *slot = Some(helper);
-        }
-    }
-
-    /// Notes that `me` waits for the load `id`, unless that would never end.
-    ///
-    /// Fails with `EDEADLK` if the load itself waits for `me`. To be called again about once a
-    /// second for as long as the wait takes: what others do may close a circle later. When the wait
-    /// is over [`Table::waited`] has to be called.
-    ///
-    /// May sleep, to print. Takes the table lock.
-    pub fn wait_for_load(&self, me: TaskId, id: LoadId) -> Result {
-        self.wait_for(me, Target::Load(id))
-    }
-
-    /// Tells people that the current task has waited 10 s for a load, by the name of its module,
-    /// unless that was done.
-    ///
-    /// May sleep, to print. Takes the table lock.
-    pub fn tell_delay_of_load(&self, id: LoadId) {
-        let mut state = self.state.lock();
-        let node = state.graph.task_mut(id.task).filter(|node| node.id == id);
-        let told = node.is_none_or(|node| replace(&mut node.delayed, true));
-        drop(state);
-        if !told {
-            K::delayed(1, id.task, self.chain(None, Target::Load(id)));
-        }
-    }
-
-    /// Notes that `me` waits no more.
-    ///
-    /// Does not sleep. Takes the table lock.
-    pub fn waited(&self, me: TaskId) {
-        if let Some(node) = self.state.lock().graph.task_mut(me) {
-            node.waits_for = None;
-        }
-    }
-
-    /// The check and the edge are one: of two that would close a circle together, one is refused.
-    pub(super) fn wait_for(&self, me: TaskId, target: Target) -> Result {
-        let mut state = self.state.lock();
-        let refused = state.closes_circle(me, target);
-        if let Some(node) = state.graph.task_mut(me) {
-            node.waits_for = (!refused).then_some(target);
-            node.refused |= refused;
-        }
-        drop(state);
-
-        if refused {
-            self.counters.refused.add(1, Relaxed);
-            K::refused(me, self.chain(Some(me), target));
-            return Err(EDEADLK);
-        }
-        Ok(())
-    }
-
-    /// The chain of waits from `target` on, and to `me` if it is a circle.
-    ///
-    /// Each step is looked up for itself; a circle does not move.
-    pub(super) fn chain(
-        &self,
-        me: Option<TaskId>,
-        target: Target,
-    ) -> impl Iterator<Item = Step<K>> + '_ {
-        let mut next = Some(target);
-        iter::from_fn(move || {
-            let target = next.take()?;
-            let state = self.state.lock();
-            let hop = state.hop(target);
-            if hop.doer.is_none() || hop.doer != me {
-                next = hop.next;
+    pub fn wait_for(&self, me: TaskId, id: u64) -> Result {
+        let state = self.state.lock();
+        let refused = state.closes_circle(me, id);
+        if let Some(newest) = state.newest(me) {
+            let waits_for = if refused { 0 } else { id };
+            newest.node.waits_for.store(waits_for, Relaxed);
+            if refused {
+                newest.node.refused.store(true, Relaxed);
             }
-            state.step(target, K::stands_in)
-        })
-        .take(MAX_STEPS)
-    }
-}
-
-/// A task that is in the wait graph until this is dropped.
-#[must_use = "the task is in the wait graph until this is dropped"]
-pub struct Task<'t, K: Key> {
-    table: &'t Table<K>,
-    id: LoadId,
-}
-
-impl<K: Key> Task<'_, K> {
-    /// What those who wait for this task name.
-    pub fn id(&self) -> LoadId {
-        self.id
-    }
-
-    /// Gives the load of this task a name.
-    ///
-    /// Does not sleep. Takes the table lock.
-    pub fn set_label(&self, label: K::Label) {
-        if let Some(node) = self.table.state.lock().graph.task_mut(self.id.task) {
-            node.label = Some(label);
+        }
+        drop(state);
+        if refused {
+            Err(EDEADLK)
+        } else {
+            Ok(())
         }
     }
 
-    /// Whether a wait of this task was refused.
+    /// The chain of waits from the flight `id` on, and to `me` if it is a circle; at the most as
+    /// many steps as `chain` has room for.
     ///
-    /// Takes the table lock.
-    pub fn was_refused(&self) -> bool {
-        let state = self.table.state.lock();
-        state.graph.load(self.id).is_some_and(|node| node.refused)
+    /// Does not sleep. Takes the table lock.
+    pub fn chain_from(&self, me: Option<TaskId>, id: u64, chain: &mut KVec<Step<K>>) {
+        let state = self.state.lock();
+        if let Some(flight) = state.by_id(id) {
+            let first = state.first_for(&flight);
+            if first.is_some_and(|first| first.id() != id) {
+                let _ = chain.push_within_capacity(Step::new(flight));
+            }
+        }
+        let mut stop = state.under_way(id);
+        while let Some((task, flight)) = stop {
+            let by_helper = chain.last_mut().filter(|step| step.helper.is_some());
+            if let Some(step) = by_helper {
+                step.work = state.oldest(task).map(Arc::from);
+            }
+            if me == Some(task) {
+                return;
+            }
+            if let Some(flight) = flight {
+                if chain.push_within_capacity(Step::new(flight)).is_err() {
+                    return;
+                }
+            }
+            stop = state.next((task, flight));
+        }
     }
 }
 
-impl<K: Key> Drop for Task<'_, K> {
-    fn drop(&mut self) {
-        let id = self.id;
-        let mut state = self.table.state.lock();
-        let chain = state.graph.tasks.get_mut(bucket(id.task));
-        let removed = chain.and_then(|chain| chain.remove(|node| node.id == id));
-        drop(state);
-        drop(removed);
+impl<K: Key> Handle<'_, K> {
+    /// Notes which helper was started for this flight.
+    ///
+    /// Does not sleep. Takes the table lock.
+    pub fn set_helper(&self, helper: TaskId) {
+        let _state = self.table.state.lock();
+        self.node.helper_started.store(helper.started, Relaxed);
+        self.node.helper_pid.store(helper.pid, Relaxed);
     }
 }
 
-/// A request that is in the wait graph until this is dropped.
-#[must_use = "the request is in the wait graph until this is dropped"]
-pub struct Request<'t, K: Key> {
-    table: &'t Table<K>,
-    id: LoadId,
-    _task: Option<Task<'t, K>>,
-}
-
-impl<K: Key> Request<'_, K> {
-    /// Names the request, for [`Table::set_helper`].
-    pub fn id(&self) -> LoadId {
-        self.id
-    }
-}
-
-impl<K: Key> Drop for Request<'_, K> {
-    fn drop(&mut self) {
-        let mut state = self.table.state.lock();
-        if let Some(node) = state.graph.task_mut(self.id.task) {
-            node.request = None;
-            node.waits_for = None;
+impl<K: Key> Ticket<'_, K> {
+    /// Makes the ticket part of the graph, also if it is not going to lead.
+    ///
+    /// Does not sleep. Takes the table lock.
+    pub fn take_part(&mut self) {
+        if let Some(node) = self.node.take() {
+            self.handle.table.state.lock().add_node(node);
         }
     }
 }

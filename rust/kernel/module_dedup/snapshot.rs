@@ -3,20 +3,24 @@
 //! What is in flight at one moment, for people to read.
 
 use super::{
-    FlightRef,
+    graph::{
+        Step,
+        Waits, //
+    },
+    Flight,
     Key,
-    Step,
     Table, //
 };
 use crate::{
     alloc::{
         flags::GFP_KERNEL,
-        KVVec, //
+        KVec, //
     },
-    error::Result, //
+    error::Result,
+    sync::Arc, //
 };
 
-/// The largest number of flights that are looked at.
+/// The largest number of flights that are shown.
 ///
 /// It bounds the time for which the table lock is held, and the memory.
 const MOST: usize = 128;
@@ -24,43 +28,48 @@ const MOST: usize = 128;
 /// A flight as it was.
 pub struct Seen<K: Key> {
     /// The flight.
-    pub flight: FlightRef<K>,
-    /// How many followers it had.
-    pub followers: u32,
-    /// What it waited for, if that was anything that the table knows of: a flight that was ahead of
-    /// it, a load, or a request.
+    pub flight: Arc<Flight<K>>,
+    /// What it waited for, if that was anything that the table knows of.
     pub waits_for: Option<Step<K>>,
 }
 
-/// The flights that were in the table at one moment.
-pub struct Snapshot<K: Key> {
-    /// 128 flights at the most, in order of their start.
-    pub flights: KVVec<Seen<K>>,
-    /// How many there were besides.
-    pub more: usize,
-}
-
-impl<K: Key> Table<K> {
-    /// Looks at the flights.
+impl<K: Waits> Table<K> {
+    /// Looks at the flights: 128 at the most, in order of their start. Returns how many there are
+    /// besides, too.
     ///
     /// May sleep, takes the table lock once. Fails with `ENOMEM`.
-    pub fn snapshot(&self) -> Result<Snapshot<K>> {
-        let mut flights = KVVec::with_capacity(MOST, GFP_KERNEL)?;
-
+    pub fn snapshot(&self) -> Result<(KVec<Seen<K>>, usize)> {
+        let mut seen = KVec::with_capacity(MOST, GFP_KERNEL)?;
         let state = self.state.lock();
-        for node in state.flights.iter().take(MOST) {
-            let waits_for = state.waits_for(node.flight.id);
+        for flight in state.buckets.iter().flat_map(|it| &it.flights).take(MOST) {
             // There is room for it.
-            let _ = flights.push_within_capacity(Seen {
-                flight: node.flight.clone(),
-                followers: node.followers,
-                waits_for: waits_for.and_then(|target| state.step(target, |_| None)),
+            let _ = seen.push_within_capacity(Seen {
+                waits_for: state.waits_for(flight),
+                flight: flight.into(),
             });
         }
-        let more = state.count.saturating_sub(flights.len());
+        let more = state.count.saturating_sub(seen.len());
         drop(state);
 
-        flights.sort_unstable_by_key(|seen: &Seen<K>| seen.flight.id.serial);
-        Ok(Snapshot { flights, more })
+        // They are few, and code that sorts many is large.
+        for end in 1..seen.len() {
+            for at in (0..end).rev() {
+                if let Some([a, b]) = seen.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
+                    if a.flight.serial() > b.flight.serial() {
+                        core::mem::swap(a, b);
+                    }
+                }
+            }
+        }
+        Ok((seen, more))
+    }
+
+    /// Looks for a flight, among as many as [`Table::snapshot`] shows.
+    ///
+    /// Takes the table lock.
+    pub fn find(&self, wanted: impl Fn(&Flight<K>) -> bool) -> Option<Arc<Flight<K>>> {
+        let state = self.state.lock();
+        let mut flights = state.buckets.iter().flat_map(|it| &it.flights).take(MOST);
+        flights.find(|it| wanted(it)).map(Arc::from)
     }
 }

@@ -1,25 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! KUnit tests of the flight table.
+//! KUnit tests of single flight, and the helpers of all tests of flights.
 //!
-//! The threads are workers of the unbound workqueue, which starts as many as there are items that
+//! The threads are workers of the default workqueue, which starts as many as there are items that
 //! sleep. They hand their results back to the thread of the test, since only there do assertions
 //! count. Where a test waits for threads it polls a condition; no result depends on how long that
 //! takes, except that it gives up at some point.
 
 use super::{
-    Behind,
-    Ended,
+    graph::Waits,
+    line::File,
     Entry,
     Follower,
+    Handle,
     Key,
-    Leader,
-    Request,
-    Seen,
-    Step,
+    Pace,
     Table,
-    Task,
-    TaskId, //
+    TaskId,
+    Ticket,
+    FOREVER, //
 };
 use crate::{
     bindings,
@@ -34,123 +33,123 @@ use crate::{
     },
     time::{
         delay::fsleep,
-        Delta, //
+        Delta,
+        Msecs, //
     },
     workqueue,
 };
 
 /// A key that says itself in which bucket it is.
 #[derive(Clone, Copy)]
-struct TestKey {
-    bucket: usize,
-    file: u32,
-    call: u32,
+pub(super) struct TestKey {
+    pub(super) hash: usize,
+    pub(super) file: u32,
+    pub(super) call: u32,
+    pub(super) limit: Option<usize>,
 }
+
+/// How often two keys were compared.
+pub(super) static SAME_CALL: Atomic<u32> = Atomic::new(0);
+pub(super) static SAME_FILE: Atomic<u32> = Atomic::new(0);
 
 impl Key for TestKey {
     fn hash(&self) -> usize {
-        self.bucket
-    }
-
-    fn same_file(&self, other: &Self) -> bool {
-        self.file == other.file
+        self.hash
     }
 
     fn same_call(&self, other: &Self) -> bool {
-        self.same_file(other) && self.call == other.call
+        SAME_CALL.add(1, Relaxed);
+        self.file == other.file && self.call == other.call
     }
 
-    type Label = u32;
+    fn limit(&self) -> Option<usize> {
+        self.limit
+    }
+}
 
+impl File for TestKey {
+    fn same_file(&self, other: &Self) -> bool {
+        SAME_FILE.add(1, Relaxed);
+        self.file == other.file
+    }
+}
+
+impl Waits for TestKey {
     /// A helper waits for what its own thread waits for, unless it is [`BUSY`].
     fn stands_in(helper: TaskId) -> Option<TaskId> {
         (helper != BUSY).then_some(helper)
     }
-
-    fn refused(_: TaskId, chain: impl Iterator<Item = Step<Self>>) {
-        CIRCLE.store(chain.count() as u32, Relaxed);
-    }
-
-    /// One result is for nobody but the leader.
-    fn is_for_me(&self, result: i32) -> bool {
-        result != OWN_RESULT
-    }
-
-    fn delayed(_: u32, _: TaskId, _: impl Iterator<Item = Step<Self>>) {}
 }
 
-/// Whoever calls, where that does not matter.
-const ANYBODY: TaskId = task(1);
+/// A task that calls, where it does not matter which one that is.
+pub(super) const ANYBODY: TaskId = task(100);
 
 /// A helper that goes on.
-const BUSY: TaskId = task(99);
+pub(super) const BUSY: TaskId = task(99);
 
-/// A result that no follower may have.
-const OWN_RESULT: i32 = -13;
-
-/// How many steps the last circle had that was refused.
-static CIRCLE: Atomic<u32> = Atomic::new(0);
-
-const fn task(pid: i32) -> TaskId {
+pub(super) const fn task(pid: i32) -> TaskId {
     TaskId { pid, started: 1 }
 }
 
-/// A leader with its load, as a task does it that others may wait for.
-fn loading(
-    table: &Table<TestKey>,
-    key: TestKey,
-    by: TaskId,
-) -> Result<(Leader<'_, TestKey>, Task<'_, TestKey>)> {
-    let leader = leader(table, key)?;
-    let task = table.load(by, Some(&leader))?;
-    Ok((leader, task))
-}
-
-/// A request of a task, with its helper.
-fn requesting(table: &Table<TestKey>, by: TaskId, helper: TaskId) -> Result<Request<'_, TestKey>> {
-    let request = table.request(by, true, 0).ok_or(ENOMEM)?;
-    table.set_helper(request.id(), helper);
-    Ok(request)
-}
-
-fn key(file: u32, call: u32) -> TestKey {
+pub(super) fn key(file: u32, call: u32) -> TestKey {
     TestKey {
-        bucket: 7,
+        hash: 7,
         file,
         call,
+        limit: None,
     }
 }
 
-fn leader(table: &Table<TestKey>, key: TestKey) -> Result<Leader<'_, TestKey>> {
-    match table.enter(key, ANYBODY) {
-        Entry::Leader(leader) => Ok(leader),
-        _ => Err(EINVAL),
+/// The ticket of a flight that is up, and that this task leads.
+pub(super) fn up(table: &Table<TestKey>, key: TestKey, me: TaskId) -> Result<Ticket<'_, TestKey>> {
+    let mut ticket = table.ticket(key, me)?;
+    match ticket.enter() {
+        Entry::Leads => Ok(ticket),
+        Entry::Follows(_) => Err(EEXIST),
+        Entry::Full => Err(EBUSY),
     }
 }
 
-fn follower(table: &Table<TestKey>, key: TestKey) -> Result<Follower<'_, TestKey>> {
-    match table.enter(key, ANYBODY) {
-        Entry::Follower(follower, _) => Ok(follower),
-        _ => Err(EINVAL),
-    }
+/// The same for a flight whose turn it is.
+pub(super) fn first(table: &Table<TestKey>, key: TestKey) -> Result<Ticket<'_, TestKey>> {
+    let ticket = up(table, key, ANYBODY)?;
+    ticket.is_ahead().is_none().then_some(ticket).ok_or(EINVAL)
 }
 
-fn behind(table: &Table<TestKey>, key: TestKey) -> Result<Behind<'_, TestKey>> {
-    match table.enter(key, ANYBODY) {
-        Entry::Behind(behind) => Ok(behind),
-        _ => Err(EINVAL),
-    }
+/// The same for a flight that stands in line.
+pub(super) fn behind(
+    table: &Table<TestKey>,
+    key: TestKey,
+    me: TaskId,
+) -> Result<Ticket<'_, TestKey>> {
+    let ticket = up(table, key, me)?;
+    ticket.is_ahead().is_some().then_some(ticket).ok_or(EINVAL)
 }
 
-fn result_of(follower: Follower<'_, TestKey>) -> Result<i32> {
-    match follower.wait(None).ended? {
-        Ended::Result(result) => Ok(result),
-        Ended::Retry => Err(EAGAIN),
-    }
+pub(super) fn follows(table: &Table<TestKey>, key: TestKey) -> Result<Follower<'_, TestKey>> {
+    table.follow(&key).ok_or(ENOENT)
+}
+
+/// The pace of a task that sleeps until it is woken.
+pub(super) fn patient(_: &Handle<'_, TestKey>) -> Result<Msecs> {
+    Ok(FOREVER)
+}
+
+/// The answer that a follower gets, or [`None`] if it has to ask again.
+pub(super) fn told(follower: Follower<'_, TestKey>) -> Result<Option<i64>> {
+    told_at(follower, &mut patient)
+}
+
+/// The same at another pace.
+pub(super) fn told_at<'t>(
+    follower: Follower<'t, TestKey>,
+    pace: &mut Pace<'_, 't, TestKey>,
+) -> Result<Option<i64>> {
+    follower.wait(false, pace).1
 }
 
 /// Waits until `condition` holds.
-fn wait_until(condition: impl Fn() -> bool) -> Result {
+pub(super) fn wait_until(condition: impl Fn() -> bool) -> Result {
     for _ in 0..20_000 {
         if condition() {
             return Ok(());
@@ -161,10 +160,10 @@ fn wait_until(condition: impl Fn() -> bool) -> Result {
 }
 
 /// Makes a signal pending for the calling thread, until it is dropped.
-struct PendingSignal;
+pub(super) struct PendingSignal;
 
 impl PendingSignal {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         extern "C" fn never_called(_: c_int) {}
 
         // SAFETY: These change the signal state of the current task, which is the kernel thread of
@@ -185,28 +184,36 @@ impl Drop for PendingSignal {
     }
 }
 
-/// What the threads of a test share.
-struct Shared {
-    table: Table<TestKey>,
+/// The state that the threads of a test share.
+pub(super) struct Shared {
+    pub(super) table: Table<TestKey>,
     /// How often a load was run, and how many run now, by file.
-    loads: [Atomic<u32>; 8],
+    pub(super) loads: [Atomic<u32>; 8],
     running: [Atomic<u32>; 8],
     /// Loads that ran beside another one of the same file.
-    overlaps: Atomic<u32>,
-    /// Calls that got the result that they should.
-    good: Atomic<u32>,
-    /// Calls that are over.
-    over: Atomic<u32>,
+    pub(super) overlaps: Atomic<u32>,
+    /// Followers that got an answer, and those that had to ask again.
+    pub(super) joined: Atomic<u32>,
+    again: Atomic<u32>,
+    /// How far the threads have come; each test counts its own steps.
+    pub(super) steps: Atomic<u32>,
+    /// Threads that saw the expected outcome.
+    pub(super) good: Atomic<u32>,
+    /// Threads that are over.
+    pub(super) over: Atomic<u32>,
 }
 
 impl Shared {
-    fn new() -> Result<Arc<Self>> {
+    pub(super) fn new() -> Result<Arc<Self>> {
         Ok(Arc::new(
             Self {
                 table: Table::new()?,
                 loads: [const { Atomic::new(0) }; 8],
                 running: [const { Atomic::new(0) }; 8],
                 overlaps: Atomic::new(0),
+                joined: Atomic::new(0),
+                again: Atomic::new(0),
+                steps: Atomic::new(0),
                 good: Atomic::new(0),
                 over: Atomic::new(0),
             },
@@ -214,60 +221,67 @@ impl Shared {
         )?)
     }
 
-    fn load(&self, leader: Leader<'_, TestKey>, file: u32, result: i32) -> i32 {
-        let file = file as usize % 8;
+    /// Does `work` in so many new threads.
+    pub(super) fn spawn(
+        this: &Arc<Self>,
+        threads: u32,
+        work: impl Fn(&Self) -> Result + Copy + Send + 'static,
+    ) -> Result {
+        for _ in 0..threads {
+            let shared = this.clone();
+            workqueue::system_dfl().try_spawn(GFP_KERNEL, move || {
+                if work(&shared).is_ok() {
+                    shared.good.add(1, Relaxed);
+                }
+                shared.over.fetch_add(1, Full);
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Waits until so many threads are over. Returns how many of them saw the expected outcome.
+    pub(super) fn wait_over(&self, threads: u32) -> Result<u32> {
+        wait_until(|| self.over.load(Relaxed) == threads)?;
+        Ok(self.good.load(Relaxed))
+    }
+
+    pub(super) fn load(&self, ticket: Ticket<'_, TestKey>, answer: i64) {
+        let file = ticket.key().file as usize % 8;
         if self.running[file].fetch_add(1, Full) != 0 {
             self.overlaps.add(1, Relaxed);
         }
         self.loads[file].add(1, Relaxed);
         fsleep(Delta::from_micros(50));
         self.running[file].fetch_sub(1, Full);
-        leader.finish(result);
-        result
+        ticket.finish(Some(answer));
     }
 
-    /// What a caller does. A load of its own would end with `result`.
-    fn call(&self, mut key: TestKey, result: i32) -> Result<i32> {
-        let file = key.file;
+    /// Asks until there is an answer. A load of its own ends with `answer`.
+    pub(super) fn call(&self, key: TestKey, answer: i64) -> Result<i64> {
+        let mut ticket = self.table.ticket(key, ANYBODY)?;
         loop {
-            match self.table.enter(key, ANYBODY) {
-                Entry::Alone => return Err(ENOMEM),
-                Entry::Leader(leader) => return Ok(self.load(leader, file, result)),
-                Entry::Behind(behind) => return Ok(self.load(behind.wait(None)?, file, result)),
-                Entry::Follower(follower, again) => match follower.wait(None).ended? {
-                    Ended::Result(result) => return Ok(result),
-                    Ended::Retry => key = again,
-                },
+            match ticket.enter() {
+                Entry::Full => return Err(EBUSY),
+                Entry::Leads => {
+                    ticket.wait_for_turn(&mut patient)?;
+                    self.load(ticket, answer);
+                    return Ok(answer);
+                }
+                Entry::Follows(follower) => {
+                    if let Some(answer) = told(follower)? {
+                        self.joined.add(1, Relaxed);
+                        return Ok(answer);
+                    }
+                    self.again.add(1, Relaxed);
+                }
             }
         }
     }
+}
 
-    /// Calls from `threads` new threads, `calls` times each.
-    fn spawn(
-        this: &Arc<Self>,
-        threads: u32,
-        calls: u32,
-        key: TestKey,
-        result: i32,
-        expected: i32,
-    ) -> Result {
-        for _ in 0..threads {
-            let shared = this.clone();
-            workqueue::system_unbound().try_spawn(GFP_KERNEL, move || {
-                for _ in 0..calls {
-                    if shared.call(key, result) == Ok(expected) {
-                        shared.good.add(1, Relaxed);
-                    }
-                    shared.over.add(1, Relaxed);
-                }
-            })?;
-        }
-        Ok(())
-    }
-
-    fn wait_over(&self, calls: u32) -> Result {
-        wait_until(|| self.over.load(Relaxed) == calls)
-    }
+/// An assertion in a thread, where those of KUnit do not count.
+pub(super) fn ensure(good: bool) -> Result {
+    good.then_some(()).ok_or(EINVAL)
 }
 
 #[kunit_tests(module_dedup)]
@@ -277,168 +291,150 @@ mod suite {
     #[test]
     fn leader_without_followers() -> Result {
         let table = Table::new()?;
-        for result in [0, -5, i32::MIN] {
-            assert_eq!(leader(&table, key(1, 1))?.finish(result), 0);
+        for answer in [Some(0), Some(-5), Some(i64::MAX), None] {
+            let flight = first(&table, key(1, 1))?;
+            let seen = Handle::clone(&flight);
+            assert_eq!(seen.answer(), None);
+            assert_eq!(flight.finish(answer), Some(0));
+            assert_eq!(seen.answer(), answer);
         }
-        let stats = table.stats();
-        assert_eq!((stats.led, stats.joined, stats.behind), (3, 0, 0));
         Ok(())
     }
 
-    fn shared_result(result: i32) -> Result {
-        let shared = Shared::new()?;
-        let flight = leader(&shared.table, key(1, 1))?;
-        // A load of their own would give another result.
-        Shared::spawn(&shared, 8, 1, key(1, 1), 77, result)?;
-        wait_until(|| flight.followers() == 8)?;
-        assert_eq!(shared.over.load(Relaxed), 0);
-        assert_eq!(flight.finish(result), 8);
+    /// A work item wakes many waiters; the leader wakes a few by itself.
+    #[test]
+    fn followers_get_the_answer() -> Result {
+        for (threads, answer) in [(8, 0), (8, -5), (2, 0)] {
+            let shared = Shared::new()?;
+            let flight = first(&shared.table, key(1, 1))?;
+            // A load of their own would give another answer.
+            Shared::spawn(&shared, threads, move |this| {
+                ensure(this.call(key(1, 1), 77)? == answer)
+            })?;
+            wait_until(|| flight.followers() == threads)?;
+            assert_eq!(flight.waiters(), threads);
+            assert_eq!(shared.over.load(Relaxed), 0);
+            assert_eq!(flight.finish(Some(answer)), Some(threads));
 
-        shared.wait_over(8)?;
-        assert_eq!(shared.good.load(Relaxed), 8);
-        let stats = shared.table.stats();
-        assert_eq!((stats.led, stats.joined, stats.most_followers), (1, 8, 8));
-
-        // Nothing lingers: the next caller leads.
-        assert_eq!(shared.call(key(1, 1), 77)?, 77);
+            assert_eq!(shared.wait_over(threads)?, threads);
+            assert_eq!(shared.joined.load(Relaxed), threads);
+            // Nothing lingers: the next caller leads.
+            assert_eq!(shared.call(key(1, 1), 77)?, 77);
+        }
         Ok(())
     }
 
     #[test]
-    fn followers_get_the_result() -> Result {
-        shared_result(0)
-    }
-
-    #[test]
-    fn followers_of_a_leader_that_fails() -> Result {
-        shared_result(-5)
-    }
-
-    /// A result that is not for a follower makes it ask again.
-    #[test]
-    fn result_that_is_not_for_me() -> Result {
+    fn followers_are_numbered() -> Result {
         let table = Table::new()?;
-        let flight = leader(&table, key(1, 1))?;
-        let other = follower(&table, key(1, 1))?;
-        flight.finish(OWN_RESULT);
-        assert_eq!(result_of(other), Err(EAGAIN));
-        let stats = table.stats();
-        assert_eq!((stats.joined, stats.retried), (0, 1));
+        let flight = first(&table, key(1, 1))?;
+        let one = follows(&table, key(1, 1))?;
+        let Entry::Follows(two) = table.ticket(key(1, 1), ANYBODY)?.enter() else {
+            return Err(EINVAL);
+        };
+        assert_eq!((one.nth(), two.nth()), (1, 2));
+        assert_eq!(two.flight().id(), flight.id());
+        assert!(table.follow(&key(1, 2)).is_none());
+        assert_eq!(flight.finish(Some(3)), Some(2));
+        assert_eq!(told(two)?, Some(3));
+        assert_eq!(told(one)?, Some(3));
+        Ok(())
+    }
+
+    /// A flight that ends without an answer makes its followers ask again.
+    #[test]
+    fn no_answer() -> Result {
+        let table = Table::new()?;
+        for dropped in [false, true] {
+            let flight = first(&table, key(1, 1))?;
+            let waits = follows(&table, key(1, 1))?;
+            if dropped {
+                drop(flight);
+            } else {
+                assert_eq!(flight.finish(None), Some(1));
+            }
+            assert_eq!(told(waits)?, None);
+        }
         Ok(())
     }
 
     #[test]
     fn interrupted_follower() -> Result {
         let table = Table::new()?;
-        let flight = leader(&table, key(1, 1))?;
-        let interrupted = follower(&table, key(1, 1))?;
-        let patient = follower(&table, key(1, 1))?;
+        let flight = first(&table, key(1, 1))?;
+        let interrupted = follows(&table, key(1, 1))?;
+        let waits = follows(&table, key(1, 1))?;
         assert_eq!(flight.followers(), 2);
         {
             let _signal = PendingSignal::new();
-            assert_eq!(result_of(interrupted), Err(ERESTARTSYS));
+            assert_eq!(told(interrupted), Err(ERESTARTSYS));
         }
         // It removed only itself.
-        assert_eq!(flight.followers(), 1);
-        flight.finish(3);
-        assert_eq!(result_of(patient)?, 3);
-
-        let stats = table.stats();
-        assert_eq!((stats.joined, stats.interrupted), (1, 1));
+        assert_eq!((flight.followers(), flight.waiters()), (1, 1));
+        assert_eq!(flight.finish(Some(3)), Some(1));
+        assert_eq!(told(waits)?, Some(3));
         Ok(())
     }
 
     #[test]
-    fn result_wins_over_a_signal() -> Result {
+    fn answer_wins_over_a_signal() -> Result {
         let table = Table::new()?;
-        let flight = leader(&table, key(1, 1))?;
-        let late = follower(&table, key(1, 1))?;
-        flight.finish(3);
+        let flight = first(&table, key(1, 1))?;
+        let late = follows(&table, key(1, 1))?;
+        flight.finish(Some(3));
 
         let _signal = PendingSignal::new();
-        assert_eq!(result_of(late)?, 3);
-        assert_eq!(table.stats().interrupted, 0);
+        assert_eq!(told(late)?, Some(3));
         Ok(())
     }
 
     #[test]
-    fn no_retry_with_a_signal_pending() -> Result {
+    fn nobody_asks_again_with_a_signal_pending() -> Result {
         let table = Table::new()?;
-        let flight = leader(&table, key(1, 1))?;
-        let late = follower(&table, key(1, 1))?;
+        let flight = first(&table, key(1, 1))?;
+        let late = follows(&table, key(1, 1))?;
         drop(flight);
 
         let _signal = PendingSignal::new();
-        assert_eq!(result_of(late), Err(ERESTARTSYS));
-        assert_eq!(table.stats().interrupted, 1);
+        assert_eq!(told(late), Err(ERESTARTSYS));
         Ok(())
     }
 
+    /// A signal that does not kill does not end a killable wait.
     #[test]
-    fn other_calls_share_nothing() -> Result {
+    fn killable_follower() -> Result {
         let table = Table::new()?;
-        let first = leader(&table, key(1, 1))?;
-        let second = behind(&table, key(1, 2))?;
-        let of_first = follower(&table, key(1, 1))?;
-        let of_second = follower(&table, key(1, 2))?;
-        // Another file is not concerned at all.
-        leader(&table, key(2, 1))?.finish(0);
-
-        first.finish(-5);
-        assert_eq!(result_of(of_first)?, -5);
-        second.wait(None)?.finish(6);
-        assert_eq!(result_of(of_second)?, 6);
-        assert_eq!(table.stats().behind, 1);
+        let flight = first(&table, key(1, 1))?;
+        let waits = follows(&table, key(1, 1))?;
+        let _signal = PendingSignal::new();
+        let mut naps = 0;
+        let (_, waited) = waits.wait(true, &mut |flight| {
+            naps += 1;
+            if naps == 3 {
+                flight.end(None);
+            }
+            Ok(1)
+        });
+        assert_eq!((waited?, naps), (None, 3));
+        assert_eq!(flight.finish(Some(3)), None);
         Ok(())
     }
 
+    /// A follower whose pace fails leaves, unless there is an answer.
     #[test]
-    fn in_order_of_arrival() -> Result {
-        let shared = Shared::new()?;
-        let first = leader(&shared.table, key(1, 0))?;
-        let turn = Arc::new(Atomic::new(1u32), GFP_KERNEL)?;
-        for call in 1..=8 {
-            let (this, turn) = (shared.clone(), turn.clone());
-            workqueue::system_unbound().try_spawn(GFP_KERNEL, move || {
-                if let Ok(Ok(leader)) = behind(&this.table, key(1, call)).map(|it| it.wait(None)) {
-                    if turn.fetch_add(1, Full) == call {
-                        this.good.add(1, Relaxed);
-                    }
-                    this.load(leader, 1, 0);
-                }
-                this.over.add(1, Relaxed);
-            })?;
-            wait_until(|| shared.table.stats().behind == u64::from(call))?;
-        }
-        assert_eq!(shared.over.load(Relaxed), 0);
-        first.finish(0);
-
-        shared.wait_over(8)?;
-        assert_eq!(shared.good.load(Relaxed), 8);
-        assert_eq!(shared.overlaps.load(Relaxed), 0);
-        Ok(())
-    }
-
-    #[test]
-    fn interrupted_in_line() -> Result {
+    fn follower_that_gives_up() -> Result {
         let table = Table::new()?;
-        let first = leader(&table, key(1, 1))?;
-        let second = behind(&table, key(1, 2))?;
-        let third = behind(&table, key(1, 3))?;
-        let of_second = follower(&table, key(1, 2))?;
-        {
-            let _signal = PendingSignal::new();
-            assert!(second.wait(None).is_err());
-        }
-        // Its follower asks again, and is now the last in line.
-        assert_eq!(of_second.wait(None).ended, Ok(Ended::Retry));
-        let fourth = behind(&table, key(1, 2))?;
+        let flight = first(&table, key(1, 1))?;
+        let gives_up = follows(&table, key(1, 1))?;
+        assert_eq!(told_at(gives_up, &mut |_| Err(EAGAIN)), Err(EAGAIN));
+        assert_eq!((flight.followers(), flight.waiters()), (0, 0));
 
-        first.finish(0);
-        third.wait(None)?.finish(0);
-        fourth.wait(None)?.finish(0);
-        let stats = table.stats();
-        assert_eq!((stats.led, stats.interrupted), (3, 1));
+        for answer in [Some(3), None] {
+            let flight = up(&table, key(1, 2), ANYBODY)?;
+            let late = follows(&table, key(1, 2))?;
+            flight.finish(answer);
+            assert_eq!(told_at(late, &mut |_| Err(EAGAIN))?, answer);
+        }
         Ok(())
     }
 
@@ -446,365 +442,147 @@ mod suite {
     fn early_return_of_the_leader() -> Result {
         /// Leads, and fails before there is a result.
         fn lead(shared: &Shared) -> Result {
-            let flight = leader(&shared.table, key(1, 1))?;
+            let flight = first(&shared.table, key(1, 1))?;
+            shared.steps.add(1, Relaxed);
             wait_until(|| flight.followers() == 4)?;
             Err(ENOEXEC)
         }
 
         let shared = Shared::new()?;
-        let this = shared.clone();
-        workqueue::system_unbound().try_spawn(GFP_KERNEL, move || {
-            if lead(&this) == Err(ENOEXEC) {
-                this.good.add(1, Relaxed);
-            }
-            this.over.add(1, Relaxed);
-        })?;
-        wait_until(|| shared.table.stats().led == 1)?;
-        Shared::spawn(&shared, 4, 1, key(1, 1), 42, 42)?;
+        Shared::spawn(&shared, 1, |this| ensure(lead(this) == Err(ENOEXEC)))?;
+        wait_until(|| shared.steps.load(Relaxed) == 1)?;
+        Shared::spawn(&shared, 4, |this| ensure(this.call(key(1, 1), 42)? == 42))?;
 
         // One of them leads, or several, one after the other; each gets a result.
-        shared.wait_over(5)?;
-        assert_eq!(shared.good.load(Relaxed), 5);
-        assert_eq!(shared.table.stats().retried, 4);
+        assert_eq!(shared.wait_over(5)?, 5);
+        assert_eq!(shared.again.load(Relaxed), 4);
         assert_eq!(shared.overlaps.load(Relaxed), 0);
         Ok(())
     }
 
-    #[test]
-    fn two_keys_in_one_bucket() -> Result {
-        let table = Table::new()?;
-        let one = leader(&table, key(1, 1))?;
-        let two = leader(&table, key(2, 1))?;
-        let three = leader(&table, key(3, 1))?;
-        let of_one = follower(&table, key(1, 1))?;
-        let of_two = follower(&table, key(2, 1))?;
-        let of_three = follower(&table, key(3, 1))?;
-
-        // From the middle, the end and the front of the chain.
-        two.finish(2);
-        three.finish(3);
-        assert_eq!(one.followers(), 1);
-        one.finish(1);
-        assert_eq!(result_of(of_one)?, 1);
-        assert_eq!(result_of(of_two)?, 2);
-        assert_eq!(result_of(of_three)?, 3);
-        Ok(())
-    }
-
+    /// The same key, but another flight; the first one was closed, or has ended.
     #[test]
     fn ends_by_identity() -> Result {
         let table = Table::new()?;
-        let first = leader(&table, key(1, 1))?;
-        table.close(first.flight());
-        // The same key, but another flight.
-        let second = behind(&table, key(1, 1))?;
-        let of_second = follower(&table, key(1, 1))?;
-        assert_eq!(first.followers(), 0);
-        assert_eq!(second.followers(), 1);
-        first.finish(1);
-        assert_eq!(second.followers(), 1);
-        second.wait(None)?.finish(2);
-        assert_eq!(result_of(of_second)?, 2);
+        for closed in [true, false] {
+            let one = first(&table, key(1, 1))?;
+            if closed {
+                one.close();
+            } else {
+                one.end(None);
+            }
+            let two = up(&table, key(1, 1), ANYBODY)?;
+            assert_eq!(two.is_ahead().is_some(), closed);
+            let of_two = follows(&table, key(1, 1))?;
+            assert_eq!((one.followers(), two.followers()), (0, 1));
+            assert_eq!(one.finish(Some(1)), closed.then_some(0));
+            assert_eq!(two.followers(), 1);
+            two.wait_for_turn(&mut patient)?;
+            assert_eq!(two.finish(Some(2)), Some(1));
+            assert_eq!(told(of_two)?, Some(2));
+        }
         Ok(())
     }
 
     #[test]
     fn closed_flight_takes_no_followers() -> Result {
         let table = Table::new()?;
-        let flight = leader(&table, key(1, 1))?;
-        let early = follower(&table, key(1, 1))?;
-        table.close(flight.flight());
-        let late = behind(&table, key(1, 1))?;
-        flight.finish(0);
-        assert_eq!(result_of(early)?, 0);
-        late.wait(None)?.finish(-17);
+        let flight = first(&table, key(1, 1))?;
+        let early = follows(&table, key(1, 1))?;
+        flight.close();
+        assert!(table.follow(&key(1, 1)).is_none());
+        assert_eq!(table.end_for(&key(1, 1), 5), None);
+        let late = behind(&table, key(1, 1), ANYBODY)?;
+        flight.finish(Some(0));
+        assert_eq!(told(early)?, Some(0));
+        late.wait_for_turn(&mut patient)?;
+        late.finish(Some(-17));
         Ok(())
     }
 
+    /// A flight that is closed before it enters follows nobody, and has no followers.
     #[test]
-    fn many_threads_on_eight_keys() -> Result {
-        const CALLS: u32 = 50;
+    fn closed_from_the_start() -> Result {
+        let table = Table::new()?;
+        let flight = first(&table, key(1, 1))?;
+        let mut alone = table.ticket(key(1, 1), ANYBODY)?;
+        alone.close();
+        assert!(matches!(alone.enter(), Entry::Leads));
+        assert!(alone.is_ahead().is_some());
+        drop(flight);
+        assert!(table.follow(&key(1, 1)).is_none());
+        Ok(())
+    }
 
+    /// Each holder of a handle can end the flight; the first end counts.
+    #[test]
+    fn ended_by_a_handle() -> Result {
+        let table = Table::new()?;
+        let flight = first(&table, key(1, 1))?;
+        let other = Handle::clone(&flight);
+        let waits = follows(&table, key(1, 1))?;
+        assert_eq!(other.end(Some(5)), Some(1));
+        assert_eq!(other.end(Some(6)), None);
+        let next = first(&table, key(1, 1))?;
+        assert_eq!(flight.finish(Some(7)), None);
+        assert_eq!(other.answer(), Some(5));
+        assert_eq!(told(waits)?, Some(5));
+        assert_eq!(next.finish(Some(8)), Some(0));
+        Ok(())
+    }
+
+    /// The answer comes from another task than the leader, and wakes those who sleep.
+    #[test]
+    fn ended_from_elsewhere() -> Result {
         let shared = Shared::new()?;
-        for thread in 0..64 {
-            let file = thread % 8;
-            // Eight files in four buckets.
-            let key = TestKey {
-                bucket: file as usize % 4,
-                file,
-                call: 0,
-            };
-            Shared::spawn(&shared, 1, CALLS, key, file as i32, file as i32)?;
-        }
-        shared.wait_over(64 * CALLS)?;
-        assert_eq!(shared.good.load(Relaxed), 64 * CALLS);
-        assert_eq!(shared.overlaps.load(Relaxed), 0);
-
-        let loads: u32 = shared.loads.iter().map(|n| n.load(Relaxed)).sum();
-        let stats = shared.table.stats();
-        assert_eq!(stats.led, u64::from(loads));
-        assert_eq!(stats.led + stats.joined, u64::from(64 * CALLS));
-        assert!(stats.joined > 0);
-        Ok(())
-    }
-
-    /// The helper of a load asks for the same load.
-    #[test]
-    fn circle_of_one_load() -> Result {
-        let table = Table::new()?;
-        let (flight, load) = loading(&table, key(1, 1), task(1))?;
-        let _request = requesting(&table, task(1), task(2))?;
-
-        let helper = follower(&table, key(1, 1))?;
-        assert_eq!(helper.wait(Some(task(2))).ended, Err(EDEADLK));
-        assert_eq!(CIRCLE.load(Relaxed), 3);
-        assert_eq!(flight.followers(), 0);
-
-        // With other arguments it is in line, and does not stay there.
-        let in_line = behind(&table, key(1, 2))?;
-        assert_eq!(in_line.wait(Some(task(2))).err(), Some(EDEADLK));
-        assert!(matches!(table.enter(key(1, 2), ANYBODY), Entry::Behind(_)));
-
-        // It is not the load that was refused.
-        assert!(!load.was_refused());
-        assert_eq!(table.wait_for_load(task(2), load.id()), Err(EDEADLK));
-        let stats = table.stats();
-        assert_eq!((stats.refused, stats.interrupted, stats.joined), (3, 0, 0));
-        assert_eq!(flight.finish(0), 0);
-        leader(&table, key(1, 1))?.finish(0);
-        Ok(())
-    }
-
-    /// A wait by name is refused, and the load that waited knows it.
-    #[test]
-    fn circle_by_name() -> Result {
-        let table = Table::new()?;
-        let (_flight, first) = loading(&table, key(1, 1), task(1))?;
-        let _request = requesting(&table, task(1), task(2))?;
-        let (_copy, second) = loading(&table, key(2, 1), task(2))?;
-        assert_eq!(table.wait_for_load(task(2), first.id()), Err(EDEADLK));
-        assert!(second.was_refused());
-        Ok(())
-    }
-
-    #[test]
-    fn circle_of_three_loads() -> Result {
-        let table = Table::new()?;
-        let _first = loading(&table, key(1, 1), task(1))?;
-        let _asks = requesting(&table, task(1), task(2))?;
-        let _second = loading(&table, key(2, 1), task(2))?;
-        let _asks = requesting(&table, task(2), task(3))?;
-        let _third = loading(&table, key(3, 1), task(3))?;
-        let _asks = requesting(&table, task(3), task(4))?;
-
-        let helper = follower(&table, key(1, 1))?;
-        assert_eq!(helper.wait(Some(task(4))).ended, Err(EDEADLK));
-        assert_eq!(CIRCLE.load(Relaxed), 5);
-        Ok(())
-    }
-
-    /// A helper asks for something, on the way to which there is a wait by name.
-    #[test]
-    fn circle_through_others() -> Result {
-        let table = Table::new()?;
-        let (_flight, first) = loading(&table, key(1, 1), task(1))?;
-        let _asks = requesting(&table, task(1), task(2))?;
-        // Not a load, but some other system call of the helper that requests a module.
-        let _asks = requesting(&table, task(2), task(3))?;
-        let _other = loading(&table, key(2, 1), task(4))?;
-        table.wait_for_load(task(4), first.id())?;
-        let _in_line = behind(&table, key(2, 2))?;
-
-        let helper = follower(&table, key(2, 2))?;
-        assert_eq!(helper.wait(Some(task(3))).ended, Err(EDEADLK));
-        table.waited(task(4));
-        assert_eq!(table.stats().refused, 1);
-        Ok(())
-    }
-
-    /// Whoever goes on, or is somebody else, closes no circle.
-    #[test]
-    fn no_circle() -> Result {
-        let table = Table::new()?;
-        let (flight, load) = loading(&table, key(1, 1), task(1))?;
-        let asks = requesting(&table, task(1), BUSY)?;
-        table.wait_for_load(BUSY, load.id())?;
-
-        // It is not the helper; not even if it has the number of one that is dead.
-        table.set_helper(asks.id(), task(2));
-        let reborn = TaskId { pid: 2, started: 2 };
-        table.wait_for_load(task(3), load.id())?;
-        table.wait_for_load(reborn, load.id())?;
-
-        // The request is over, and so is the next one, before the helper is known.
-        drop(asks);
-        table.wait_for_load(task(2), load.id())?;
-        let asks = table.request(task(1), true, 0).ok_or(ENOMEM)?;
-        let over = asks.id();
-        table.wait_for_load(task(2), load.id())?;
-        drop(asks);
-        table.set_helper(over, task(2));
-        table.wait_for_load(task(2), load.id())?;
-
-        let waits = follower(&table, key(1, 1))?;
-        flight.finish(5);
-        assert_eq!(waits.wait(Some(task(2))).ended, Ok(Ended::Result(5)));
-        assert_eq!(table.stats().refused, 0);
-        Ok(())
-    }
-
-    /// A wait for what is over leads nowhere, whatever its task does next.
-    #[test]
-    fn no_circle_of_what_is_over() -> Result {
-        let table = Table::new()?;
-        let (flight, load) = loading(&table, key(1, 1), task(1))?;
-        let _waits = table.task(task(2))?;
-        table.wait_for_load(task(2), load.id())?;
-        drop((flight, load));
-
-        // The task goes on to ask for something, before the other one has woken up.
-        let (_flight, again) = loading(&table, key(1, 1), task(1))?;
-        let _asks = requesting(&table, task(1), task(2))?;
-        assert_eq!(table.wait_for_load(task(3), again.id()), Ok(()));
-        let _asks = requesting(&table, task(3), task(1))?;
-        assert_eq!(table.stats().refused, 0);
-        Ok(())
-    }
-
-    /// A task outside of the graph makes a request, and stays outside.
-    #[test]
-    fn request_of_an_outsider() -> Result {
-        let table = Table::<TestKey>::new()?;
-        assert!(table.request(task(1), false, 0).is_none());
-        assert!(!table.knows(task(1)));
-
-        let inside = table.request(task(1), true, 0);
-        assert!(inside.is_some() && table.knows(task(1)));
-        drop(inside);
-        assert!(!table.knows(task(1)));
-        Ok(())
-    }
-
-    /// Two wait for each other, at the same time: one of them is refused.
-    #[test]
-    fn both_sides_at_once() -> Result {
-        const ROUNDS: u32 = 200;
-
-        struct Race {
-            table: Table<TestKey>,
-            at_start: Atomic<u32>,
-            refused: Atomic<u32>,
-            over: Atomic<u32>,
-        }
-
-        let race = Arc::new(
-            Race {
-                table: Table::new()?,
-                at_start: Atomic::new(0),
-                refused: Atomic::new(0),
-                over: Atomic::new(0),
-            },
-            GFP_KERNEL,
-        )?;
-        for round in 0..ROUNDS {
-            let (left, right) = (race.table.task(task(1))?, race.table.task(task(2))?);
-            for (me, other) in [(left.id(), right.id()), (right.id(), left.id())] {
-                let race = race.clone();
-                workqueue::system_unbound().try_spawn(GFP_KERNEL, move || {
-                    race.at_start.add(1, Relaxed);
-                    while race.at_start.load(Relaxed) < 2 * (round + 1) {
-                        fsleep(Delta::from_micros(1));
-                    }
-                    if race.table.wait_for_load(me.task, other) == Err(EDEADLK) {
-                        race.refused.add(1, Relaxed);
-                    }
-                    race.over.add(1, Relaxed);
-                })?;
-            }
-            wait_until(|| race.over.load(Relaxed) == 2 * (round + 1))?;
-            assert_eq!(race.refused.load(Relaxed), round + 1);
-        }
-        Ok(())
-    }
-
-    /// A circle that is closed while one waits is seen before long.
-    #[test]
-    fn circle_that_is_closed_later() -> Result {
-        let shared = Shared::new()?;
-        let (flight, _load) = loading(&shared.table, key(1, 1), task(1))?;
-        let asks = requesting(&shared.table, task(1), BUSY)?;
-        let this = shared.clone();
-        workqueue::system_unbound().try_spawn(GFP_KERNEL, move || {
-            let waited = follower(&this.table, key(1, 1)).map(|it| it.wait(Some(task(2))));
-            if waited.is_ok_and(|waited| waited.ended == Err(EDEADLK)) {
-                this.good.add(1, Relaxed);
-            }
-            this.over.add(1, Relaxed);
+        assert_eq!(shared.table.end_for(&key(1, 1), 5), None);
+        let flight = first(&shared.table, key(1, 1))?;
+        Shared::spawn(&shared, 8, |this| ensure(this.call(key(1, 1), 77)? == 5))?;
+        wait_until(|| flight.followers() == 8)?;
+        assert_eq!(shared.table.end_for(&key(1, 2), 5), None);
+        Shared::spawn(&shared, 1, |this| {
+            ensure(this.table.end_for(&key(1, 1), 5) == Some(8))
         })?;
-        wait_until(|| flight.followers() == 1)?;
-        assert_eq!(shared.over.load(Relaxed), 0);
-
-        shared.table.set_helper(asks.id(), task(2));
-        shared.wait_over(1)?;
-        assert_eq!(shared.good.load(Relaxed), 1);
+        assert_eq!(shared.wait_over(9)?, 9);
+        assert_eq!(flight.answer(), Some(5));
+        assert_eq!(flight.finish(Some(6)), None);
         Ok(())
     }
 
-    fn waits_for_flight(seen: &Seen<TestKey>) -> bool {
-        matches!(seen.waits_for, Some(Step::Flight(_)))
-    }
-
+    /// A flight whose ticket was abandoned is up until the holder of a handle ends it.
     #[test]
-    fn snapshot_of_all_kinds() -> Result {
+    fn abandoned_ticket() -> Result {
         let table = Table::new()?;
-        assert!(table.snapshot()?.flights.is_empty());
-        let (_first, load) = loading(&table, key(1, 1), task(1))?;
-        let _second = behind(&table, key(1, 2))?;
-        let _follower = follower(&table, key(1, 2))?;
-        let request = requesting(&table, task(1), task(2))?;
-
-        let seen = table.snapshot()?;
-        let [first, second] = &*seen.flights else {
-            return Err(EINVAL);
-        };
-        assert_eq!(seen.more, 0);
-        assert_eq!((first.followers, second.followers), (0, 1));
-        assert_eq!(first.flight.leader(), ANYBODY);
-        // The first loads, and has asked somebody else; the second is in line.
-        assert!(
-            matches!(first.waits_for, Some(Step::Request { helper: Some(h), .. }) if h == task(2))
-        );
-        assert!(waits_for_flight(second));
-
-        drop(request);
-        assert!(table
-            .snapshot()?
-            .flights
-            .iter()
-            .all(|it| it.followers > 0 || it.waits_for.is_none()));
-        drop(load);
+        let flight = first(&table, key(1, 1))?;
+        let early = follows(&table, key(1, 1))?;
+        let handle = Handle::clone(&flight);
+        assert!(table.knows(ANYBODY));
+        flight.abandon();
+        assert!(!table.knows(ANYBODY));
+        let late = follows(&table, key(1, 1))?;
+        assert_eq!(handle.end(Some(4)), Some(2));
+        assert_eq!(told(early)?, Some(4));
+        assert_eq!(told(late)?, Some(4));
         Ok(())
     }
 
     #[test]
-    fn snapshot_has_an_end() -> Result {
+    fn raw_ticket_and_handle() -> Result {
         let table = Table::new()?;
-        let mut flights = KVec::new();
-        for file in 0..200 {
-            flights.push(
-                leader(
-                    &table,
-                    TestKey {
-                        bucket: file as usize,
-                        file,
-                        call: 1,
-                    },
-                )?,
-                GFP_KERNEL,
-            )?;
-        }
-        let seen = table.snapshot()?;
-        assert_eq!((seen.flights.len(), seen.more), (128, 72));
+        let flight = first(&table, key(1, 1))?;
+        let id = flight.id();
+        let handle = Handle::clone(&flight).into_raw();
+        let ticket = flight.into_raw();
+        assert!(table.knows(ANYBODY));
+        let waits = follows(&table, key(1, 1))?;
+        // SAFETY: This has just come from a handle of this table.
+        let handle = unsafe { Handle::from_raw(&table, handle) };
+        // SAFETY: This has just come from a ticket of this table.
+        let flight = unsafe { Ticket::from_raw(&table, ticket) };
+        assert_eq!((handle.id(), flight.id()), (id, id));
+        assert_eq!(flight.finish(Some(3)), Some(1));
+        assert!(!table.knows(ANYBODY));
+        assert_eq!((told(waits)?, handle.answer()), (Some(3), Some(3)));
         Ok(())
     }
 }

@@ -229,6 +229,7 @@ static void init_fails(struct __test_metadata *_metadata, struct _test_data_priv
 		       void (*before)(struct caller *c), int err, const char *what)
 {
 	struct stats since;
+	int late;
 
 	mkdir(CONF_DIR, 0755);
 	ASSERT_EQ(0, write_file(CONF, "", 0));
@@ -238,14 +239,17 @@ static void init_fails(struct __test_metadata *_metadata, struct _test_data_priv
 	callers_wait(callers, 1 + FOLLOWERS);
 
 	EXPECT_EQ(err, callers[0].err);
-	EXPECT_EQ(FOLLOWERS, callers_with(&callers[1], FOLLOWERS, 0))
+	/* One of them loads. Others may be so late that they find the module live. */
+	late = callers_with(&callers[1], FOLLOWERS, EEXIST);
+	EXPECT_EQ(FOLLOWERS, callers_with(&callers[1], FOLLOWERS, 0) + late)
 		TH_LOG("%d followers got the leader's %s",
 		       callers_with(&callers[1], FOLLOWERS, err), errno_name(err));
+	EXPECT_GT(FOLLOWERS, late);
 	EXPECT_EQ(2, gates_entered());
 	EXPECT_TRUE(module_live("test_dedup"));
 	ksft_print_msg("saw: init fails because %s, 6 wait: %d of them get %s, %d succeed\n", what,
 		       callers_with(&callers[1], FOLLOWERS, err), errno_name(err),
-		       callers_with(&callers[1], FOLLOWERS, 0));
+		       callers_with(&callers[1], FOLLOWERS, 0) + late);
 
 	since = stats_since(self->before);
 	EXPECT_COUNT(FOLLOWERS, since.retried);

@@ -59,15 +59,11 @@ TEST_F_TIMEOUT(no_memory, each_of_our_allocations, 120)
 	log_expect("nothing");
 	TH_LOG("%d allocations failed", ours);
 	EXPECT_EQ(ENOMEM, err);
-	/* The arguments, the flight and its node. */
-	EXPECT_COUNT(3, alone);
-	/*
-	 * Without a place in the wait graph, and unwatched, a leader still
-	 * leads. What comes next is the loader's, which also knows allocations
-	 * that it can do without.
-	 */
+	/* The arguments, and the ticket. */
+	EXPECT_COUNT(2, alone);
+	/* What comes next is the loader's. */
 	if (has_counters())
-		EXPECT_LE(5, ours);
+		EXPECT_LE(2, ours);
 	EXPECT_COUNT(0, stats_since(first).died);
 	close(fd);
 }

@@ -133,7 +133,7 @@ TEST_F(seen, loads)
 
 	ASSERT_TRUE(flight_of(callers[5].pid, &line));
 	EXPECT_EQ(2, line.followers);
-	EXPECT_NE(NULL, strstr(line.waits_for, "flight of test_dedup.ko by dedup_13_seen["));
+	EXPECT_NE(NULL, strstr(line.waits_for, "load of test_dedup by dedup_13_seen["));
 	ASSERT_TRUE(flight_of(callers[0].pid, &line));
 	EXPECT_LT(age, line.age);
 
@@ -443,7 +443,7 @@ TEST_F_SLOW(seen, long_wait_is_told_once)
 	static char report[65536];
 	char waiter[64], loader[64], helper[64];
 	const char *const names[] = {
-		waiter, "test_dedup.ko", loader, "request for late", helper, "Call Trace:",
+		waiter, "load of test_dedup by ", loader, "request for late", helper, "Call Trace:",
 	};
 	const int n = 64;
 	long *slept = calloc(n, sizeof(*slept));

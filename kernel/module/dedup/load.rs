@@ -1,0 +1,347 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Loads of modules.
+
+use super::{
+    death,
+    give,
+    key::{
+        Call,
+        File,
+        What, //
+    },
+    stats,
+    table,
+    task::{
+        self,
+        Name, //
+    },
+    trace,
+    wait::Wait,
+    with, //
+};
+use kernel::{
+    bindings,
+    current,
+    module_dedup::{
+        Entry,
+        Flight,
+        Follower,
+        TaskId,
+        Ticket, //
+    },
+    prelude::*,
+    sync::atomic::Relaxed, //
+};
+
+/// Checks again what was checked before a call had to wait: whether loading modules was forbidden
+/// meanwhile, or the capability is lost. Returns 0 or `-EPERM`.
+type MayLoad = Option<unsafe extern "C" fn() -> c_int>;
+
+/// Begins a call of `finit_module(2)`, whose caller may load modules.
+///
+/// Returns false if the caller has to load the module, and then to call `module_dedup_end()` with
+/// `*ticket`, which may be null. Returns true if the call is over, and sets `*ret` to what it
+/// returns: 0 or an error of the load that another caller has done, `-EEXIST` if the module is live
+/// already, `-ERESTARTSYS` if a signal came while the call waited, `-EDEADLK` if it would have
+/// waited for itself, `-EPERM` if loading modules was forbidden meanwhile, or what a security
+/// module denies it with.
+///
+/// May sleep for as long as loads of other callers take, interruptibly.
+///
+/// # Safety
+///
+/// `ticket` and `ret` must be valid for writing, and the caller must hold a reference to `file`. `may_load`
+/// must be a function that may be called at any time.
+#[export]
+unsafe extern "C" fn module_dedup_begin(
+    ticket: *mut *mut bindings::module_dedup,
+    ret: *mut c_int,
+    file: *mut bindings::file,
+    uargs: *const c_char,
+    flags: c_int,
+    may_load: MayLoad,
+) -> bool {
+    let mut key = bindings::module_dedup_key::default();
+    let begun = match table() {
+        None => Ok(core::ptr::null_mut()),
+        // SAFETY: By the safety requirements.
+        Some(_) => match unsafe { bindings::module_dedup_describe(&mut key, file, uargs, flags) } {
+            // SAFETY: `key` comes from there.
+            0 => begin(unsafe { File::new(&key) }, file, may_load),
+            1 => {
+                stats::BYPASSED.add(1, Relaxed);
+                Ok(alone())
+            }
+            denied => Err(denied),
+        },
+    };
+    // SAFETY: By the safety requirements.
+    unsafe { super::begun(begun, ticket, ret) }
+}
+
+/// Begins a load that no other caller can join, although callers may wait for its module.
+///
+/// Returns a ticket, or null. May sleep.
+///
+/// # Safety
+///
+/// None.
+#[export]
+unsafe extern "C" fn module_dedup_begin_copy() -> *mut bindings::module_dedup {
+    alone()
+}
+
+fn alone() -> *mut bindings::module_dedup {
+    let me = task::current();
+    let ticket = table().and_then(|it| it.ticket(Call::new(What::Alone(me)), me).ok());
+    ticket.map_or(core::ptr::null_mut(), |mut ticket| {
+        ticket.close();
+        ticket.enter();
+        death::expect(&ticket);
+        give(ticket)
+    })
+}
+
+/// Waits for others, or begins a load. Fails with the answer.
+fn begin(
+    file: File,
+    of: *mut bindings::file,
+    may_load: MayLoad,
+) -> Result<*mut bindings::module_dedup, c_int> {
+    let Some(table) = table() else {
+        return Ok(core::ptr::null_mut());
+    };
+    let helped = task::helped();
+    let mut call = Call::new(What::File(file));
+    // Most callers follow, and need no ticket, unless others may wait for them.
+    let mut waited = None;
+    if helped.is_none() {
+        while let Some(follower) = table.follow(&call) {
+            follow(follower, None)?;
+            waited = Some(0);
+        }
+    }
+
+    if let What::File(file) = &mut call.what {
+        // SAFETY: It is the file of this call.
+        unsafe { file.set_leader(of) };
+    }
+    let Ok(mut ticket) = table.ticket(call, task::current()) else {
+        stats::BYPASSED.add(1, Relaxed);
+        return Ok(core::ptr::null_mut());
+    };
+    if helped.is_some() {
+        ticket.take_part();
+    }
+    while let Entry::Follows(follower) = ticket.enter() {
+        follow(follower, helped)?;
+        waited = Some(0);
+    }
+    waited = stand_in_line(&ticket, helped)
+        .map_err(Error::to_errno)?
+        .or(waited);
+    if let (Some(_), Some(may_load)) = (waited, may_load) {
+        // SAFETY: By the safety requirements of `module_dedup_begin()`.
+        let result = unsafe { may_load() };
+        if result < 0 {
+            return Err(result);
+        }
+    }
+    lead(ticket, waited.unwrap_or(0))
+}
+
+/// Waits for the flight of another caller. Fails with the answer, if there is one.
+fn follow(follower: Follower<'static, Call>, me: Option<TaskId>) -> Result<(), c_int> {
+    trace::join(follower.flight(), follower.nth());
+    stats::raise(&stats::MOST_FOLLOWERS, follower.nth().into());
+    let mut wait = Wait::new(me);
+    let (flight, ended) = follower.wait(false, &mut |flight| wait.pace(flight));
+    let waited = wait.over();
+
+    match ended.map(|answer| answer.and_then(|answer| shared(&flight, answer))) {
+        Ok(Some(result)) => {
+            trace::done(&flight, result, 0, waited);
+            Err(result)
+        }
+        // A task that is about to handle a signal must not take up the work.
+        Ok(None) if current!().signal_pending() => Err(not_waited(&flight, ERESTARTSYS, waited)),
+        Ok(None) => {
+            stats::RETRIED.add(1, Relaxed);
+            trace::retry(&flight, waited);
+            Ok(())
+        }
+        Err(e) => Err(not_waited(&flight, e, waited)),
+    }
+}
+
+/// What a follower returns, if the answer of its leader holds for it.
+fn shared(flight: &Flight<Call>, answer: i64) -> Option<c_int> {
+    let result = answer as c_int;
+    let What::File(file) = &flight.key().what else {
+        return None;
+    };
+    if !file.is_for_me(result) {
+        return None;
+    }
+    stats::JOINED.add(1, Relaxed);
+    stats::JOINED_BYTES.add(file.id.size, Relaxed);
+    // A follower that has no signal to handle must not restart.
+    Some(if is_restart(result) {
+        EINTR.to_errno()
+    } else {
+        result
+    })
+}
+
+/// Counts and shows that a call does not wait any more, and returns with an error.
+fn not_waited(flight: &Flight<Call>, error: Error, waited: u64) -> c_int {
+    if error == EDEADLK {
+        trace::refuse(flight);
+    } else {
+        stats::INTERRUPTED.add(1, Relaxed);
+        trace::done(flight, error.to_errno(), 0, waited);
+    }
+    error.to_errno()
+}
+
+/// Waits until it is the turn of a call. Returns how long that took, in ns, if it was not at once.
+fn stand_in_line(ticket: &Ticket<'static, Call>, me: Option<TaskId>) -> Result<Option<u64>> {
+    let mut wait = Wait::new(me);
+    let ended = ticket.wait_for_turn(&mut |ahead| {
+        if !wait.has_begun() {
+            stats::BEHIND.add(1, Relaxed);
+        }
+        wait.pace(ahead)
+    });
+    if !wait.has_begun() {
+        return Ok(None);
+    }
+    let waited = wait.over();
+    if let Err(e) = ended {
+        not_waited(ticket, e, waited);
+        return Err(e);
+    }
+    Ok(Some(waited))
+}
+
+/// Leads a load, unless the module is live. Fails with the answer then.
+fn lead(ticket: Ticket<'static, Call>, waited: u64) -> Result<*mut bindings::module_dedup, c_int> {
+    stats::LED.add(1, Relaxed);
+    trace::lead(&ticket, waited);
+    death::expect(&ticket);
+    let id = match &ticket.key().what {
+        What::File(file) => file.id,
+        _ => bindings::module_dedup_id::default(),
+    };
+    let given = give(ticket);
+    // SAFETY: The ticket was given just now, and `id` is valid.
+    if unsafe { bindings::module_dedup_is_late(given, &id) } {
+        stats::LATE.add(1, Relaxed);
+        // SAFETY: The ticket is not used again.
+        return Err(unsafe { super::module_dedup_end(given, EEXIST.to_errno()) });
+    }
+    Ok(given)
+}
+
+/// Ends a load with its result.
+pub(crate) fn end(ticket: Ticket<'static, Call>, result: c_int) {
+    death::rule_out(&ticket);
+    let private = is_private(result) || (result == EDEADLK.to_errno() && ticket.was_refused());
+    let alone = matches!(ticket.key().what, What::Alone(_));
+    let flight = (*ticket).clone();
+    let followers = ticket.finish((!private).then_some(result.into()));
+    if !alone {
+        trace::done(&flight, result, followers.unwrap_or(0), 0);
+    }
+}
+
+/// Whether an error is one that restarts the system call.
+fn is_restart(result: c_int) -> bool {
+    [
+        ERESTARTSYS,
+        ERESTARTNOINTR,
+        ERESTARTNOHAND,
+        ERESTART_RESTARTBLOCK,
+    ]
+    .iter()
+    .any(|e| e.to_errno() == result)
+}
+
+/// Whether a signal to the current task ended its load: that says nothing of the file, so nobody
+/// else may have it.
+fn is_private(result: c_int) -> bool {
+    if result == EINTR.to_errno() || is_restart(result) {
+        current!().signal_pending()
+    } else {
+        result < 0 && current!().fatal_signal_pending()
+    }
+}
+
+/// Lets nobody join a load any more: its result is decided.
+///
+/// Does not sleep, takes the table lock.
+///
+/// # Safety
+///
+/// `ticket` must be one of a load that is under way in the current task.
+#[export]
+unsafe extern "C" fn module_dedup_close(ticket: *mut bindings::module_dedup) {
+    // SAFETY: By the safety requirements.
+    unsafe { with(ticket, |flight| flight.close()) };
+}
+
+/// Notes that a module is in the list of modules for a load, or by null that none is any more.
+///
+/// Sets `id` to what the module is loaded from, if that can be compared with other files. Returns a
+/// number that names the load, for `module_dedup_wait_for()`. Does not sleep.
+///
+/// # Safety
+///
+/// `ticket` must be one of a load that is under way in the current task. `module` must be null, or
+/// in the list of modules; then `name` must be its name, `id` valid for writing, and `wq` where
+/// tasks wait for it.
+#[export]
+unsafe extern "C" fn module_dedup_set_module(
+    ticket: *mut bindings::module_dedup,
+    module: *mut bindings::module,
+    name: *const c_char,
+    id: *mut bindings::module_dedup_id,
+    wq: *mut bindings::wait_queue_head,
+) -> u64 {
+    let set = |flight: &Flight<Call>| {
+        let call = flight.key();
+        call.death.set_module(module, wq);
+        if !module.is_null() {
+            // SAFETY: By the safety requirements.
+            call.module
+                .populate(Name::new(unsafe { CStr::from_char_ptr(name) }));
+            if let What::File(file) = &call.what {
+                // SAFETY: By the safety requirements.
+                unsafe { id.write(file.id) };
+            }
+        }
+        flight.id()
+    };
+    // SAFETY: By the safety requirements.
+    unsafe { with(ticket, |flight| set(flight)) }.unwrap_or(0)
+}
+
+/// Gets the arguments of a load, or null if they have to be read from user space.
+///
+/// They are valid for as long as the ticket. Does not sleep.
+///
+/// # Safety
+///
+/// `ticket` must be one of a load that is under way in the current task.
+#[export]
+unsafe extern "C" fn module_dedup_get_args(ticket: *mut bindings::module_dedup) -> *const c_char {
+    // SAFETY: By the safety requirements.
+    let args = unsafe {
+        with(ticket, |flight| match &flight.key().what {
+            What::File(file) => file.args().as_ptr().cast(),
+            _ => core::ptr::null(),
+        })
+    };
+    args.unwrap_or(core::ptr::null())
+}
