@@ -145,7 +145,10 @@ def checks(kernel):
 def rust_roots():
     """Our Rust files that no other of ours brings in as a module, and those of the model beside the engine."""
     ours = [path for path in files(".rs") if not path.with_suffix("").parent.with_suffix(".rs").is_file()]
-    return [*ours, *(TOP / "model" / name for name in ("src/main.rs", "src/world.rs", "src/shim/mod.rs", "macros/src/lib.rs"))]
+    return [
+        *ours,
+        *(TOP / "model" / name for name in ("src/main.rs", "src/world.rs", "src/shim/mod.rs", "macros/src/lib.rs")),
+    ]
 
 
 def disassembly(path):

@@ -27,8 +27,7 @@ use super::{
     TABLE, //
 };
 use kernel::{
-    bindings,
-    current,
+    bindings, current,
     module_dedup::{
         runs::{
             Answer,
