@@ -149,7 +149,7 @@ static bool module_dedup_is_image(const struct super_block *sb)
 /*
  * Whether a change of the contents, after these attributes were taken, would
  * change them. A file with a multigrain change time gets another one with each
- * change after somebody looked, and one that is never written keeps its own.
+ * change after a task has looked, and one that is never written keeps its own.
  * Elsewhere the change time comes from a coarse clock: if that, as it was before
  * the attributes were taken, shows a later time than they do, then so will every
  * change. A server without change cookies of its own makes them of its clock.

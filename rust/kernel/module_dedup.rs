@@ -21,12 +21,12 @@
 //!
 //! 1. `outcome` is [`PENDING`] until the flight ends. It is written once, under the lock, as the
 //!    flight is taken out of its bucket.
-//! 2. Whoever waits for a flight was counted in `waiters` under the lock, before it ended. When the
-//!    flight ends its completion gets at least so many tokens. A waiter that gives up takes itself
-//!    out of the count under the lock, unless the flight has ended by then: so there may be a token
-//!    too many, which does no harm, but there is none missing.
-//! 3. A flight is taken out of the table by identity, and not by key, and by whoever is the first
-//!    to end it. Its [`Ticket`] ends it in any case.
+//! 2. Each task that waits for a flight was counted in `waiters` under the lock, before the flight
+//!    ended. When the flight ends its completion gets at least so many tokens. A waiter that gives
+//!    up takes itself out of the count under the lock, unless the flight has ended by then. So there
+//!    may be a token too many, which does no harm, but there is none missing.
+//! 3. A flight is taken out of the table by identity, and not by key, and by the first task that
+//!    ends it. Its [`Ticket`] ends it in any case.
 
 use crate::{
     alloc::{
@@ -304,7 +304,7 @@ impl<K: Key> State<K> {
 /// let table = Table::new()?;
 /// let mut ticket = table.ticket(Name("ext4"), TaskId::default())?;
 /// assert!(matches!(ticket.enter(), Entry::Leads));
-/// // Whoever asks for this name now is a follower, and will get -ENOENT.
+/// // A caller that asks for this name now is a follower, and will get -ENOENT.
 /// let follower = table.follow(&Name("ext4")).ok_or(EINVAL)?;
 /// assert_eq!(ticket.end(Some(-2)), Some(1));
 /// assert_eq!(follower.wait(false, &mut |_| Ok(1000)).1, Ok(Some(-2)));
@@ -423,7 +423,7 @@ impl<'t, K: Key> Handle<'t, K> {
         ended.map(Self::wake)
     }
 
-    /// Wakes those who wait for a flight that has ended. Returns how many of them are followers.
+    /// Wakes the waiters of a flight that has ended. Returns how many of them are followers.
     fn wake(ended: ListArc<Flight<K>, 0>) -> u32 {
         // Invariant 2: nobody joins a flight that has left the table, so the counts are final.
         let (followers, waiters) = (ended.followers(), ended.waiters());
@@ -460,7 +460,7 @@ impl<'t, K: Key> Handle<'t, K> {
         }
     }
 
-    /// Takes the caller out of the count of those who wait. Returns false if the flight has ended.
+    /// Takes the caller out of the count of waiters. Returns false if the flight has ended.
     fn leave(&self, follower: bool) -> bool {
         let _state = self.table.state.lock();
         let flight = &self.flight;
@@ -544,7 +544,7 @@ impl<'t, K: Key> Ticket<'t, K> {
         self.retire(answer)
     }
 
-    /// Leaves it to those who have a [`Handle`] to end the flight.
+    /// Leaves it to the owner of a [`Handle`] to end the flight.
     ///
     /// Does not sleep. Takes the table lock.
     pub fn abandon(mut self) {
@@ -572,7 +572,7 @@ impl<K: Key> Drop for Ticket<'_, K> {
     }
 }
 
-/// A caller that follows a flight, and is counted as one of those who wait for it.
+/// A caller that follows a flight, and is counted as one of its waiters.
 #[must_use = "a follower gets its answer from wait()"]
 pub struct Follower<'t, K: Key> {
     handle: Handle<'t, K>,

@@ -51,8 +51,8 @@ type MayLoad = Option<unsafe extern "C" fn() -> c_int>;
 ///
 /// # Safety
 ///
-/// `ticket` and `ret` must be valid for writing, and the caller must hold a reference to `file`. `may_load`
-/// must be a function that may be called at any time.
+/// `ticket` and `ret` must be valid for writing, and the caller must hold a reference to `file`.
+/// `may_load` must be a function that may be called at any time.
 #[export]
 unsafe extern "C" fn module_dedup_begin(
     ticket: *mut *mut bindings::module_dedup,

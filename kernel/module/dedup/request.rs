@@ -3,12 +3,12 @@
 //! Requests: concurrent calls of `request_module()` for one name share one modprobe.
 //!
 //! The worker that reaps a helper ends the flight, so it does not matter whether the task that has
-//! started the helper runs. A follower waits for 5 s. Then it ends the flight, and all who follow
-//! it ask again: the first of them starts another modprobe, which the others follow. The older one
-//! still gives them its answer, if that comes first.
+//! started the helper runs. A follower waits for 5 s. Then it ends the flight, and all
+//! followers ask again: the first of them starts another modprobe, which the others follow. The
+//! older modprobe still answers them, if it ends first.
 //!
-//! A task that descends from a helper, or loads a module itself, starts its own modprobe: so nobody
-//! waits for a request who may be waited for by one.
+//! A task that descends from a helper, or loads a module itself, starts its own modprobe: so no
+//! task waits for a request if a request may wait for that task.
 
 use super::{
     give,
@@ -265,7 +265,7 @@ fn answer(flight: &Handle<'static, Call>, result: c_int) -> bool {
     flight.answer() != Some(TAKEN)
 }
 
-/// What the result of a request is to those who have joined it: the exit status of the helper as
+/// What the result of a request is to its followers: the exit status of the helper as
 /// wait() reports it, or an error number. Nothing, if it is private.
 fn shared(flight: &Handle<'static, Call>, result: c_int) -> Option<i64> {
     const SIGNAL: c_int = 0x7f;
@@ -329,8 +329,8 @@ unsafe extern "C" fn module_dedup_set_helper(run: *mut bindings::module_dedup) {
     unsafe { with(run, |flight| flight.set_helper(task::current())) };
 }
 
-/// Notes that the helper of a request has ended, and gives the result to those who have joined it,
-/// or who have joined a later request since this one took too long.
+/// Notes that the helper of a request has ended, and gives the result to the followers, or to those
+/// of a later request that have left this one since it took too long.
 ///
 /// Does not sleep, takes the table lock.
 ///

@@ -221,7 +221,7 @@ impl<K: Waits> State<K> {
     }
 }
 
-/// A step of a chain of waits, for whoever prints it.
+/// A step of a chain of waits, to be printed.
 pub struct Step<K: Key> {
     /// What is waited for.
     pub flight: Arc<Flight<K>>,

@@ -5,11 +5,11 @@
 //! The leader of a flight starts a run, which gives the answer. Others join while the run goes on,
 //! when it may have decided already. So one clock counts what could make a difference: each begin
 //! of a run, and each removal of what a run may have brought. From these an answer and a question
-//! get their times, and the one who asks compares them:
+//! get their times, and the caller that has asked compares them:
 //!
-//! - A failure counts for those who asked before the run began.
-//! - A success counts for them, and for those who asked later, unless there was a removal after the
-//!   run began and before they asked.
+//! - A failure counts for a caller that asked before the run began.
+//! - A success counts for such a caller, and for one that asked later, unless there was a removal
+//!   after the run began and before the question.
 
 use super::{
     Handle,

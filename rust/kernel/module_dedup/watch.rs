@@ -2,7 +2,7 @@
 
 //! Watching a flight, to tell people if it takes long.
 //!
-//! One of those who wait for a flight watches it; the others sleep without a timer. If the watcher
+//! One of the waiters of a flight watches it; the others sleep without a timer. If the watcher
 //! gives up, another waiter is woken, and takes its place.
 
 use super::{
@@ -58,7 +58,7 @@ impl<K: Key> Watch<'_, K> {
 impl<K: Key> Drop for Watch<'_, K> {
     fn drop(&mut self) {
         let Self(flight) = self;
-        // Whoever is woken finds that nobody watches. A token too many does no harm.
+        // The waiter that is woken finds that none watches. A token too many does no harm.
         flight.watched.by_somebody.store(false, Relaxed);
         let state = flight.table.state.lock();
         let others = flight.is_up() && flight.waiters() > 0;
