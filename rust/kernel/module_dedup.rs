@@ -23,8 +23,8 @@
 //!    flight is taken out of its bucket.
 //! 2. Each task that waits for a flight was counted in `waiters` under the lock, before the flight
 //!    ended. When the flight ends its completion gets at least so many tokens. A waiter that gives
-//!    up takes itself out of the count under the lock, unless the flight has ended by then. So there
-//!    may be a token too many, which does no harm, but there is none missing.
+//!    up takes itself out of the count under the lock, unless the flight has ended by then. So a
+//!    token may be too many, which does no harm, but none is missing.
 //! 3. A flight is taken out of the table by identity, and not by key, and by the first task that
 //!    ends it. Its [`Ticket`] ends it in any case.
 

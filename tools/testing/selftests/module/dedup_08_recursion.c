@@ -375,8 +375,8 @@ TEST_F_SLOW(recursion, deputy_is_reported)
 	static char text[65536];
 	char waiter[64], loader[64];
 	const char *const names[] = {
-		waiter, "load of test_dedup_deputy by ", loader, "Call Trace:", "[test_dedup_deputy]",
-		"request for deputy", "dedup_deputy[",
+		waiter, "load of test_dedup_deputy by ", loader, "Call Trace:",
+		"[test_dedup_deputy]", "request for deputy", "dedup_deputy[",
 	};
 	int told = 0;
 	pid_t helper;
