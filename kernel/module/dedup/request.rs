@@ -56,9 +56,9 @@ use kernel::{
 /// request wait for a place (`MAX_KMOD_ALL_BUSY_TIMEOUT`).
 const PATIENCE: Msecs = 5_000;
 
-/// How often a follower asks again because an answer was none, or not for it. After that it goes
-/// alone, as on a kernel that joins nothing: the helpers of others may be killed again and again.
-const TRIES: u32 = 3;
+/// From how many flights a follower gets no answer, or none that is for it, before it goes alone, as
+/// on a kernel that joins nothing: the helpers of others may be killed again and again.
+const TRIES: u32 = 4;
 
 /// How many flights there are for requests that can be joined. More requests than that go alone.
 const MOST: usize = 256;
