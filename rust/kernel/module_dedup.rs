@@ -122,11 +122,10 @@ pub trait Key: Send + Sync + 'static {
     /// A hash of the key. Keys that are the same have the same hash.
     fn hash(&self) -> usize;
 
-    /// Whether two callers ask for the same, so that one may use the result of the other.
+    /// Whether a caller with the key `other` may use the result of the flight with this key.
     ///
-    /// This is symmetric and transitive. A key that cannot be compared is not even the same as
-    /// itself. Called with the table lock held: it must be short, and look at whatever is cheap to
-    /// compare first.
+    /// A key that cannot be compared is not even the same as itself. Called with the table lock
+    /// held: it must be short, and look at whatever is cheap to compare first.
     fn same_call(&self, other: &Self) -> bool;
 
     /// How many flights of this kind there can be, if that is limited.

@@ -128,7 +128,8 @@ unsafe extern "C" fn at_exit(work: *mut bindings::callback_head) {
     }
     let handle = (*ticket).clone();
     let result = EBUSY.to_errno();
-    if let Some(followers) = ticket.finish(Some(result.into())) {
-        trace::done(&handle, result, followers, 0);
+    let followers = ticket.finish(Some(result.into()));
+    if handle.key().is_joinable() {
+        trace::done(&handle, result, followers.unwrap_or(0), 0);
     }
 }

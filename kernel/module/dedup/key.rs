@@ -89,7 +89,7 @@ impl Key for Call {
     fn same_call(&self, other: &Self) -> bool {
         match (&self.what, &other.what) {
             (What::File(a), What::File(b)) => a.same_call(b),
-            (What::Request(a), What::Request(b)) => a.name == b.name,
+            (What::Request(a), What::Request(b)) => a.is_for(b),
             _ => false,
         }
     }

@@ -129,6 +129,7 @@ fn begin(
     }
     let Ok(mut ticket) = table.ticket(call, task::current()) else {
         stats::BYPASSED.add(1, Relaxed);
+        check_again(waited, may_load)?;
         return Ok(core::ptr::null_mut());
     };
     if helped.is_some() {
@@ -141,14 +142,20 @@ fn begin(
     waited = stand_in_line(&ticket, helped)
         .map_err(Error::to_errno)?
         .or(waited);
-    if let (Some(_), Some(may_load)) = (waited, may_load) {
-        // SAFETY: By the safety requirements of `module_dedup_begin()`.
-        let result = unsafe { may_load() };
-        if result < 0 {
-            return Err(result);
-        }
-    }
+    check_again(waited, may_load)?;
     lead(ticket, waited.unwrap_or(0))
+}
+
+/// Checks whether a call that has waited may load.
+fn check_again(waited: Option<u64>, may_load: MayLoad) -> Result<(), c_int> {
+    let (Some(_), Some(may_load)) = (waited, may_load) else {
+        return Ok(());
+    };
+    // SAFETY: By the safety requirements of `module_dedup_begin()`.
+    match unsafe { may_load() } {
+        0 => Ok(()),
+        denied => Err(denied),
+    }
 }
 
 /// Waits for the flight of another caller. Fails with the answer, if there is one.

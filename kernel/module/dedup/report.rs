@@ -194,6 +194,7 @@ unsafe extern "C" fn module_dedup_show(m: *mut bindings::seq_file, _unused: *mut
         );
         match &seen.waits_for {
             Some(step) => seq_print!(m, "{}\n", Shown(step)),
+            None if request => seq_print!(m, "request for {}\n", flight.key().name()),
             None => seq_print!(m, "-\n"),
         }
     }

@@ -56,8 +56,8 @@ use kernel::{
 /// request wait for a place (`MAX_KMOD_ALL_BUSY_TIMEOUT`).
 const PATIENCE: Msecs = 5_000;
 
-/// From how many flights a follower gets no answer, or none that is for it, before it goes alone, as
-/// on a kernel that joins nothing: the helpers of others may be killed again and again.
+/// From how many flights a follower gets no answer, or none that is for it, before it goes alone,
+/// as on a kernel that joins nothing: the helpers of others may be killed again and again.
 const TRIES: u32 = 4;
 
 /// How many flights there are for requests that can be joined. More requests than that go alone.
@@ -65,6 +65,9 @@ const MOST: usize = 256;
 
 /// The end of a flight whose followers have lost patience. No [`Answer`] is negative.
 const TAKEN: i64 = -1;
+
+/// The begin of a run that has not begun.
+const NEVER: u64 = u64::MAX;
 
 static CLOCK: Clock = Clock::at_zero();
 
@@ -74,8 +77,14 @@ pub(crate) struct Asked {
     pub(crate) hash: usize,
     /// Whether others may join the request.
     joinable: bool,
-    /// When its modprobe was started, or else when the request was made.
+    /// When the request was made.
+    moment: Moment,
+    /// When it was the turn of the request to start a modprobe.
+    led: Atomic<u64>,
+    /// When it did, or [`NEVER`].
     begun: Atomic<u64>,
+    /// Whether it has followed a flight that ended with [`TAKEN`]: then older runs may answer it.
+    heir: Atomic<bool>,
 }
 
 impl Asked {
@@ -86,8 +95,17 @@ impl Asked {
             name,
             hash: hash as usize,
             joinable,
-            begun: Atomic::new(0),
+            moment: CLOCK.moment(),
+            led: Atomic::new(0),
+            begun: Atomic::new(NEVER),
+            heir: Atomic::new(false),
         }
+    }
+
+    /// Whether the request `other` can join this one: it cannot if a module was removed after the
+    /// run began, since that could have been what the run has brought.
+    pub(crate) fn is_for(&self, other: &Self) -> bool {
+        self.name == other.name && other.moment.may_have_success(self.begun.load(Relaxed))
     }
 
     pub(crate) fn limit(&self) -> Option<usize> {
@@ -142,7 +160,9 @@ fn begin(
 ) -> Result<*mut bindings::module_dedup, c_int> {
     // SAFETY: The parameter is a `bool`, and may change at any time.
     let on = unsafe { (&raw const bindings::module_dedup_requests).read_volatile() };
-    let joins = on && wait && task::helped().is_none() && !table.knows(task::current());
+    let helped = task::helped().is_some();
+    let loads = table.knows(task::current());
+    let joins = on && wait && !helped && !loads;
     let led = if joins { lead(table, name, ip)? } else { None };
 
     let counter = match &led {
@@ -153,7 +173,7 @@ fn begin(
         counter.add(1, Relaxed);
     }
     let ticket = match led {
-        None if wait => alone(table, name),
+        None if wait => alone(table, name, helped || loads),
         led => led,
     };
     Ok(ticket.map_or(core::ptr::null_mut(), |ticket| {
@@ -169,18 +189,25 @@ fn lead(
     name: Name,
     ip: c_ulong,
 ) -> Result<Option<Ticket<'static, Call>>, c_int> {
-    let moment = CLOCK.moment();
     let call = Call::new(What::Request(Asked::new(name, true)));
     let Ok(mut ticket) = table.ticket(call, task::current()) else {
         return Ok(None);
     };
-    let (mut tries, mut traced) = (0, false);
+    let (mut tries, mut traced) = (0u32, false);
     while tries < TRIES {
-        if let Some(asked) = asked(&ticket) {
-            asked.begun.store(CLOCK.tick(), Relaxed);
-        }
+        let Some(asked) = asked(&ticket) else {
+            break;
+        };
+        asked.led.store(CLOCK.tick(), Relaxed);
+        let moment = asked.moment;
         match ticket.enter() {
-            Entry::Follows(follower) => follow(follower, moment, &mut tries, &mut traced, ip)?,
+            Entry::Follows(follower) => {
+                let taken = follow(follower, moment, &mut traced, ip)?;
+                if let Some(asked) = self::asked(&ticket) {
+                    asked.heir.store(taken, Relaxed);
+                }
+                tries = tries.saturating_add(u32::from(!taken));
+            }
             Entry::Leads => return Ok(Some(ticket)),
             Entry::Full => break,
         }
@@ -188,23 +215,29 @@ fn lead(
     Ok(None)
 }
 
-/// A request that nobody can join.
-fn alone(table: &'static Table<Call>, name: Name) -> Option<Ticket<'static, Call>> {
+/// A request that no other one can join. It is in no list, unless a task may wait for it: users can
+/// make many of them.
+fn alone(
+    table: &'static Table<Call>,
+    name: Name,
+    waited_for: bool,
+) -> Option<Ticket<'static, Call>> {
     let call = Call::new(What::Request(Asked::new(name, false)));
     let mut ticket = table.ticket(call, task::current()).ok()?;
-    ticket.close();
-    ticket.enter();
+    if waited_for {
+        ticket.take_part();
+    }
     Some(ticket)
 }
 
-/// Waits for the answer to the request of another task. Fails with that answer.
+/// Waits for the answer to the request of another task, and fails with that answer. If there is
+/// none, returns whether that is because a follower has lost patience.
 fn follow(
     follower: Follower<'static, Call>,
     moment: Moment,
-    tries: &mut u32,
     traced: &mut bool,
     ip: c_ulong,
-) -> Result<(), c_int> {
+) -> Result<bool, c_int> {
     if !core::mem::replace(traced, true) {
         let name = follower.flight().key().name().as_ptr();
         // SAFETY: The name is valid, and is not written to.
@@ -224,10 +257,11 @@ fn follow(
     let waited = stats::count_wait(begun.elapsed());
 
     let answer = match ended {
-        Err(e) if e == ETIMEDOUT => {
-            flight.end(Some(TAKEN));
-            Ok(Some(TAKEN))
-        }
+        Err(e) if e == ETIMEDOUT => match flight.end(Some(TAKEN)) {
+            Some(_) => Ok(Some(TAKEN)),
+            // There is an answer after all, or another follower was faster.
+            None => Ok(flight.answer()),
+        },
         ended => ended,
     };
     match answer {
@@ -239,12 +273,12 @@ fn follow(
         }
         // A task that is being killed must not take up the work.
         Ok(_) if !current!().fatal_signal_pending() => {
-            if answer != Ok(Some(TAKEN)) {
-                *tries = tries.saturating_add(1);
+            let taken = answer == Ok(Some(TAKEN));
+            if !taken {
                 stats::RETRIED.add(1, Relaxed);
             }
             trace::retry(&flight, waited);
-            Ok(())
+            Ok(taken)
         }
         _ => {
             let result = answer.err().unwrap_or(ERESTARTSYS).to_errno();
@@ -277,7 +311,11 @@ fn shared(flight: &Handle<'static, Call>, result: c_int) -> Option<i64> {
             .iter()
             .any(|e| e.to_errno() == result),
     };
-    let begun = asked(flight).filter(|_| !private)?.begun.load(Relaxed);
+    let asked = asked(flight).filter(|_| !private)?;
+    let begun = match asked.begun.load(Relaxed) {
+        NEVER => asked.led.load(Relaxed),
+        begun => begun,
+    };
     Some(Answer { result, begun }.to_raw())
 }
 
@@ -285,7 +323,8 @@ fn shared(flight: &Handle<'static, Call>, result: c_int) -> Option<i64> {
 pub(crate) fn end(ticket: Ticket<'static, Call>, result: c_int) {
     // A task that is being killed leaves the helper alone, and so it leaves the flight to the
     // worker that waits for the helper.
-    if result != ERESTARTSYS.to_errno() {
+    let helper = asked(&ticket).is_some_and(|it| it.begun.load(Relaxed) != NEVER);
+    if result != ERESTARTSYS.to_errno() || !helper {
         // In most cases the worker has done this. It has not if there was no helper.
         answer(&ticket, result);
     }
@@ -344,7 +383,9 @@ unsafe extern "C" fn module_dedup_end_run(run: *mut bindings::module_dedup, resu
             return;
         }
         if let (Some(table), Some(raw)) = (TABLE.as_ref(), shared(flight, result)) {
-            table.end_for(flight.key(), raw);
+            let heir =
+                |call: &Call| matches!(&call.what, What::Request(it) if it.heir.load(Relaxed));
+            table.end_for(flight.key(), heir, raw);
         }
     };
     // SAFETY: By the safety requirements it is valid until it is given back.

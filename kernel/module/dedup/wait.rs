@@ -37,6 +37,8 @@ pub(crate) struct Wait {
     me: Option<TaskId>,
     begun: Option<Instant<Monotonic>>,
     watch: Option<Watch<'static, Call>>,
+    /// Whether people were told that it takes long.
+    told: bool,
 }
 
 impl Wait {
@@ -45,6 +47,7 @@ impl Wait {
             me,
             begun: None,
             watch: None,
+            told: false,
         }
     }
 
@@ -69,8 +72,9 @@ impl Wait {
             wait_for(me, flight)?;
             slice = RECHECK;
         }
-        if self.watch.is_some() {
+        if self.watch.is_some() && !self.told {
             if waited >= LONG {
+                self.told = true;
                 report::delayed(flight);
             } else {
                 slice = slice.min(LONG.saturating_sub(waited));

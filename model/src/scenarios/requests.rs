@@ -82,7 +82,7 @@ impl Run {
         let answer = self.answer(end);
         let ended = self.flight.end(answer);
         if ended.is_none() && self.flight.answer() == Some(TAKEN) {
-            return scene.table.end_for(self.flight.key(), answer?);
+            return scene.table.end_for(self.flight.key(), |_| true, answer?);
         }
         ended
     }

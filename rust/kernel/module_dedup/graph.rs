@@ -46,8 +46,9 @@ use crate::{
     },
 };
 
-/// How far a walk goes: that bounds for how long it holds the lock.
-const MAX_STEPS: usize = 64;
+/// How far a walk goes, which bounds for how long it holds the lock: three steps for each module
+/// that is loaded on behalf of another one. There can be 50 of those, as there are so many helpers.
+const MAX_STEPS: usize = 256;
 
 /// Names a thread, also when its number is used again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

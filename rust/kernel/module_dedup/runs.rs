@@ -79,7 +79,12 @@ impl Clock {
 impl Moment {
     /// Whether an answer counts for a question of this moment.
     pub fn may_have(self, answer: Answer) -> bool {
-        self.now < answer.begun || (answer.result == 0 && self.removed < answer.begun)
+        self.now < answer.begun || (answer.result == 0 && self.may_have_success(answer.begun))
+    }
+
+    /// Whether a success of a run that began then would count for a question of this moment.
+    pub fn may_have_success(self, begun: u64) -> bool {
+        self.removed < begun
     }
 }
 
@@ -104,13 +109,13 @@ impl Answer {
 }
 
 impl<K: Key> Table<K> {
-    /// Ends the flight for `key`, if there is one that takes followers, with an answer from
-    /// elsewhere. Returns how many followers it had.
+    /// Ends the flight that a caller with `key` could follow, if its own key is one that is wanted,
+    /// with an answer from elsewhere. Returns how many followers it had.
     ///
     /// Does not sleep. Takes the table lock.
-    pub fn end_for(&self, key: &K, answer: i64) -> Option<u32> {
+    pub fn end_for(&self, key: &K, wanted: impl Fn(&K) -> bool, answer: i64) -> Option<u32> {
         let state = self.state.lock();
-        let flight = state.find(key)?.into();
+        let flight = state.find(key).filter(|it| wanted(&it.key))?.into();
         drop(state);
         let handle = Handle {
             table: self,

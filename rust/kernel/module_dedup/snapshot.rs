@@ -64,12 +64,14 @@ impl<K: Waits> Table<K> {
         Ok((seen, more))
     }
 
-    /// Looks for a flight, among as many as [`Table::snapshot`] shows.
+    /// Looks for a flight, or for a ticket in the wait graph, among as many as [`Table::snapshot`]
+    /// shows.
     ///
     /// Takes the table lock.
     pub fn find(&self, wanted: impl Fn(&Flight<K>) -> bool) -> Option<Arc<Flight<K>>> {
         let state = self.state.lock();
-        let mut flights = state.buckets.iter().flat_map(|it| &it.flights).take(MOST);
+        let all = (state.buckets.iter()).flat_map(|it| it.flights.iter().chain(it.tasks.iter()));
+        let mut flights = all.take(MOST);
         flights.find(|it| wanted(it)).map(Arc::from)
     }
 }

@@ -491,7 +491,7 @@ mod suite {
         let early = follows(&table, key(1, 1))?;
         flight.close();
         assert!(table.follow(&key(1, 1)).is_none());
-        assert_eq!(table.end_for(&key(1, 1), 5), None);
+        assert_eq!(table.end_for(&key(1, 1), |_| true, 5), None);
         let late = behind(&table, key(1, 1), ANYBODY)?;
         flight.finish(Some(0));
         assert_eq!(told(early)?, Some(0));
@@ -535,13 +535,13 @@ mod suite {
     #[test]
     fn ended_from_elsewhere() -> Result {
         let shared = Shared::new()?;
-        assert_eq!(shared.table.end_for(&key(1, 1), 5), None);
+        assert_eq!(shared.table.end_for(&key(1, 1), |_| true, 5), None);
         let flight = first(&shared.table, key(1, 1))?;
         Shared::spawn(&shared, 8, |this| ensure(this.call(key(1, 1), 77)? == 5))?;
         wait_until(|| flight.followers() == 8)?;
-        assert_eq!(shared.table.end_for(&key(1, 2), 5), None);
+        assert_eq!(shared.table.end_for(&key(1, 2), |_| true, 5), None);
         Shared::spawn(&shared, 1, |this| {
-            ensure(this.table.end_for(&key(1, 1), 5) == Some(8))
+            ensure(this.table.end_for(&key(1, 1), |_| true, 5) == Some(8))
         })?;
         assert_eq!(shared.wait_over(9)?, 9);
         assert_eq!(flight.answer(), Some(5));
