@@ -8,8 +8,8 @@
 //!
 //! This is the engine of `kernel/module/dedup.rs`. It knows nothing of files, modules and
 //! requests; what makes two calls the same is up to the [`Key`]. What else a flight can do is
-//! added by the files in `module_dedup/`: stand in [`line`], take part in the wait [`graph`], be
-//! [`watch`]ed while it takes long, and have [`runs`] that are newer than a question.
+//! added by the files in `module_dedup/`: stand in [`mod@line`], take part in the wait [`graph`],
+//! be watched ([`watch`]) while it takes long, and have [`runs`] that are newer than a question.
 //!
 //! # How it works
 //!
@@ -19,7 +19,7 @@
 //!
 //! # Invariants of a flight
 //!
-//! 1. `outcome` is [`PENDING`] until the flight ends. It is written once, under the lock, as the
+//! 1. `outcome` is `PENDING` until the flight ends. It is written once, under the lock, as the
 //!    flight is taken out of its bucket.
 //! 2. Each task that waits for a flight was counted in `waiters` under the lock, before the flight
 //!    ended. When the flight ends its completion gets at least so many tokens. A waiter that gives
