@@ -41,7 +41,7 @@ def unnamed(tree, places):
 def maintained(tree, places):
     """Whether the module list is named for all of some files, as a result."""
     wrong = unnamed(tree, places)
-    return f"MAINTAINERS names the module list {' '.join(wrong)}".strip(), tap.FAILED if wrong else tap.PASSED
+    return tap.verdict(f"MAINTAINERS names the module list {' '.join(wrong)}".strip(), not wrong)
 
 
 def checkpatch(tree, mail):
@@ -60,7 +60,7 @@ def checkpatch(tree, mail):
         failed = run(["perl", *map(str, command)], log=log, what="checkpatch", check=False, cwd=scratch)
     if failed:
         say(log.read_text(errors="replace").partition("\n")[2].strip() or f"checkpatch failed: {log}")
-    return name, tap.FAILED if failed else tap.PASSED
+    return tap.verdict(name, not failed)
 
 
 def asked_for(count):
@@ -151,7 +151,7 @@ class Steps:
             for place, data in wanted.items()
             if ((self.tree / place).read_bytes() if (self.tree / place).is_file() else None) != data
         ]
-        return f"the last step is the overlay {' '.join(wrong)}".strip(), tap.FAILED if wrong else tap.PASSED
+        return tap.verdict(f"the last step is the overlay {' '.join(wrong)}".strip(), not wrong)
 
 
 def brings(mail):
@@ -175,8 +175,7 @@ def kunit(kernel, suites, name):
     result = vm.run(kernel, "nothing", smp=smp, append=append, limit=300, name=name)
     results = tap.kunit(kernel.source, result.log_file)
     results += [
-        (f"suite {suite} ran", tap.PASSED if any(suite in test for test, _ in results) else tap.FAILED)
-        for suite in sorted(suites)
+        tap.verdict(f"suite {suite} ran", any(suite in test for test, _ in results)) for suite in sorted(suites)
     ]
     return runs.finish(kernel, smp, "KUnit", result, results)
 

@@ -130,7 +130,7 @@ def checks(kernel):
     for version in series.supported():
         wrong = series.differing(series.mails(version))
         name = f"the series for {series.text_of(version)} is the overlay {' '.join(wrong)}".strip()
-        results.append((name, tap.FAILED if wrong else tap.PASSED))
+        results.append(tap.verdict(name, not wrong))
     results.append(check.maintained(tree, series.overlay()))
     results += [check.checkpatch(tree, mail) for mail in series.mails(series.kernel_version(tree))]
     scripts = [path for path in files("", ".sh") if is_script(path)]
