@@ -255,10 +255,9 @@ fn lead(ticket: Ticket<'static, Call>, waited: u64) -> Result<*mut bindings::mod
 pub(crate) fn end(ticket: Ticket<'static, Call>, result: c_int) {
     death::rule_out(&ticket);
     let private = is_private(result) || (result == EDEADLK.to_errno() && ticket.was_refused());
-    let alone = matches!(ticket.key().what, What::Alone(_));
     let flight = (*ticket).clone();
     let followers = ticket.finish((!private).then_some(result.into()));
-    if !alone {
+    if flight.key().is_joinable() {
         trace::done(&flight, result, followers.unwrap_or(0), 0);
     }
 }
