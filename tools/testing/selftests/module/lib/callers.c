@@ -171,18 +171,6 @@ void callers_wait(struct caller *c, int n)
 	}
 }
 
-bool callers_over(const struct caller *c, int n, int seconds)
-{
-	long long begun = now_ns();
-
-	while (callers_done(c, n) < n) {
-		if (now_ns() - begun > seconds * NSEC_PER_SEC)
-			return false;
-		nap();
-	}
-	return true;
-}
-
 int callers_with(const struct caller *c, int n, int err)
 {
 	int count = 0;

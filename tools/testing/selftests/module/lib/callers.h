@@ -73,9 +73,6 @@ void requester_settle(pid_t pid);
 /* Waits until all of these processes are over. */
 void callers_wait(struct caller *c, int n);
 
-/* Waits until all of these are over, but not longer. Returns whether they are. */
-bool callers_over(const struct caller *c, int n, int seconds);
-
 /* How many of these callers got this result. */
 int callers_with(const struct caller *c, int n, int err);
 
