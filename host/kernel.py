@@ -31,7 +31,7 @@ VARIANTS = {
 
 
 # The objects that KCSAN watches: the module loader's, which call us.
-WATCHED = ("dedup_call.o", "kmod.o", "main.o", "stats.o")
+WATCHED = ("dedup_call.o", "dedup_peek.o", "kmod.o", "main.o", "stats.o")
 
 
 def alone(function):

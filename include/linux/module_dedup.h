@@ -51,6 +51,9 @@ enum module_dedup_mode {
  * If two of these count, and are equal in every member, then so are the
  * contents. One that is kept in a module is compared without @inode, and two of
  * files that are open at the same time without @mount.
+ *
+ * Of an image in user memory there is @size, and a fingerprint in @ino; all else
+ * is 0. No file is like that, since no mount has the number 0.
  */
 struct module_dedup_id {
 	const struct inode *inode;
@@ -127,11 +130,14 @@ int module_dedup_init(void);
 bool module_dedup_begin(struct module_dedup **ticket, int *ret,
 			struct file *file, const char __user *uargs, int flags,
 			int (*may_load)(void));
-struct module_dedup *module_dedup_begin_copy(void);
+bool module_dedup_begin_copy(struct module_dedup **ticket, int *ret,
+			     const void __user *umod, unsigned long len,
+			     int (*may_load)(void));
 bool module_dedup_begin_request(struct module_dedup **ticket, int *ret,
 				const char *name, bool wait, unsigned long ip);
 int module_dedup_end(struct module_dedup *ticket, int ret);
 void module_dedup_close(struct module_dedup *ticket);
+void module_dedup_exists(struct module_dedup *ticket, const char *name);
 u64 module_dedup_set_module(struct module_dedup *ticket, struct module *mod,
 			    const char *name, struct module_dedup_id *id,
 			    struct wait_queue_head *wq);
@@ -145,11 +151,15 @@ void module_dedup_removal(void);
 void module_dedup_show_stats(char *buf, size_t size, unsigned int *len);
 int module_dedup_show(struct seq_file *m, void *unused);
 
+/* kernel/module/dedup_peek.c */
+int module_dedup_peek(struct module_dedup_key *key, char *name,
+		      const void __user *umod, unsigned long len);
+
 /* kernel/module/dedup_call.c */
 int module_dedup_describe(struct module_dedup_key *key, struct file *file,
 			  const char __user *uargs, int flags);
 bool module_dedup_is_late(struct module_dedup *ticket,
-			  const struct module_dedup_id *id);
+			  const struct module_dedup_id *id, const char *name);
 void module_dedup_bury(struct module *mod, struct wait_queue_head *wq);
 void module_dedup_get_context(struct module_dedup_context *context);
 void module_dedup_put_context(struct module_dedup_context *context);

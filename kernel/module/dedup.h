@@ -22,7 +22,7 @@
 #ifdef CONFIG_MODULE_DEDUP
 
 /* Room for the lines of this feature in the buffer of debugfs' modules/stats. */
-#define MODULE_DEDUP_STATS_SIZE 1536
+#define MODULE_DEDUP_STATS_SIZE 2048
 
 /**
  * struct module_dedup_wait - a wait for the load of a module, in slices
@@ -88,6 +88,13 @@ static inline void module_dedup_prepare(struct module *mod,
 static inline void module_dedup_becoming(const struct load_info *info, int err)
 {
 	if (err && info->dedup)
+		module_dedup_exists(info->dedup, info->mod->name);
+}
+
+/* The load has failed, perhaps before there was a module. */
+static inline void module_dedup_over(const struct load_info *info)
+{
+	if (info->dedup)
 		module_dedup_close(info->dedup);
 }
 
@@ -99,7 +106,7 @@ static inline void module_dedup_unformed(struct module *mod, int err,
 		return;
 
 	if (err)
-		module_dedup_close(mod->dedup);
+		module_dedup_exists(mod->dedup, mod->name);
 	else
 		WRITE_ONCE(mod->dedup_load,
 			   module_dedup_set_module(mod->dedup, mod, mod->name,
@@ -218,7 +225,7 @@ static inline void module_dedup_free_run(void *run)
  */
 #define module_dedup_replaces_c()		false
 #define module_dedup_begin(...)			false
-#define module_dedup_begin_copy()		NULL
+#define module_dedup_begin_copy(...)		false
 #define module_dedup_begin_request(...)		false
 #define module_dedup_end(ticket, ret)		((void)(ticket), (ret))
 #define module_dedup_set_ticket(...)		do { } while (0)
@@ -226,6 +233,7 @@ static inline void module_dedup_free_run(void *run)
 	((void)(info), strndup_user(uargs, ~0UL >> 1))
 #define module_dedup_prepare(...)		do { } while (0)
 #define module_dedup_becoming(...)		do { } while (0)
+#define module_dedup_over(...)			do { } while (0)
 #define module_dedup_unformed(...)		do { } while (0)
 #define module_dedup_failed(...)		do { } while (0)
 #define module_dedup_gone(...)			do { } while (0)

@@ -310,7 +310,8 @@ static bool module_dedup_is_origin(const struct module_dedup_id *a,
 /**
  * module_dedup_is_late() - whether a load could only find its module live
  * @ticket: the ticket of the load
- * @id: the file
+ * @id: the file, or the image
+ * @name: the name of the module, of an image; NULL for a file
  *
  * What it looks at is part of the module, so it is gone when the module is. If
  * the module is live the flight takes no more followers: their calls may begin
@@ -320,25 +321,26 @@ static bool module_dedup_is_origin(const struct module_dedup_id *a,
  * Return: true if the module is live, and the load need not be tried.
  */
 bool module_dedup_is_late(struct module_dedup *ticket,
-			  const struct module_dedup_id *id)
+			  const struct module_dedup_id *id, const char *name)
 {
-	char name[MODULE_NAME_LEN] = "";
+	char live[MODULE_NAME_LEN] = "";
 	struct module *mod;
 
 	scoped_guard(rcu) {
 		list_for_each_entry_rcu(mod, &modules, list) {
 			if (READ_ONCE(mod->state) == MODULE_STATE_LIVE &&
-			    module_dedup_is_origin(&mod->dedup_id, id)) {
-				strscpy(name, mod->name);
+			    module_dedup_is_origin(&mod->dedup_id, id) &&
+			    (!name || !strcmp(mod->name, name))) {
+				strscpy(live, mod->name);
 				module_dedup_close(ticket);
 				break;
 			}
 		}
 	}
-	if (!name[0])
+	if (!live[0])
 		return false;
 
-	audit_log_kern_module(name);
+	audit_log_kern_module(live);
 	return true;
 }
 

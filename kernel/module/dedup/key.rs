@@ -32,7 +32,8 @@ pub(crate) struct Call {
 
 /// What a call is about.
 pub(crate) enum What {
-    /// `finit_module(2)`, of a file that can be compared with others.
+    /// `finit_module(2)`, of a file that can be compared with others, or `init_module(2)`, of an
+    /// image that can be.
     File(File),
     /// A load by this task that cannot be compared with others.
     Alone(TaskId),
@@ -120,13 +121,14 @@ impl Waits for Call {
     }
 }
 
-/// A file that is to be loaded with certain arguments.
+/// A file that is to be loaded with certain arguments, or an image in user memory.
 pub(crate) struct File {
     pub(crate) id: bindings::module_dedup_id,
     args_hash: u32,
     /// With the final NUL; nothing if that is all there is.
     args: Option<KVec<u8>>,
-    /// The name of the file, once the call has a ticket.
+    /// The name of the file, once the call has a ticket. Of an image, the name of its module, as
+    /// far as could be seen.
     name: Name,
     /// On whose behalf it is loaded, once the call has a ticket.
     context: Option<Context>,
@@ -161,20 +163,44 @@ impl File {
         }
     }
 
+    /// Takes what `module_dedup_peek()` has found.
+    pub(crate) fn of_copy(key: &bindings::module_dedup_key, name: Name) -> Self {
+        Self {
+            id: key.id,
+            args_hash: 0,
+            args: None,
+            name,
+            context: None,
+        }
+    }
+
     /// Notes the name of the file, and on whose behalf it is loaded, for a ticket.
     ///
     /// # Safety
     ///
-    /// `file` must be the file of the call, to which the caller has a reference.
+    /// `file` must be the file of the call, to which the caller has a reference, or null for an
+    /// image.
     pub(crate) unsafe fn set_leader(&mut self, file: *mut bindings::file) {
         self.context = Some(Context::current());
-        // SAFETY: By the safety requirements, and the name has so much room.
-        unsafe { bindings::module_dedup_get_name(file, self.name.as_mut_ptr(), Name::SIZE) };
+        if !file.is_null() {
+            // SAFETY: By the safety requirements, and the name has so much room.
+            unsafe { bindings::module_dedup_get_name(file, self.name.as_mut_ptr(), Name::SIZE) };
+        }
     }
 
-    /// The arguments, with the final NUL.
-    pub(crate) fn args(&self) -> &[u8] {
-        self.args.as_deref().unwrap_or(b"\0")
+    /// Whether this is an image in user memory.
+    pub(crate) fn is_copy(&self) -> bool {
+        self.id.inode.is_null()
+    }
+
+    /// The name of the module, if that must be true of any module that is loaded from this.
+    pub(crate) fn module(&self) -> Option<&Name> {
+        self.is_copy().then_some(&self.name)
+    }
+
+    /// The arguments, with the final NUL, unless they are still in user memory.
+    pub(crate) fn args(&self) -> Option<&[u8]> {
+        (!self.is_copy()).then(|| self.args.as_deref().unwrap_or(b"\0"))
     }
 
     /// Whether a result of the leader holds for the current task.
@@ -202,6 +228,7 @@ impl File {
             && self.id.ctime_nsec == other.id.ctime_nsec
             && self.id.change_cookie == other.id.change_cookie
             && self.id.flags == other.id.flags
+            && self.module() == other.module()
             && self.args_hash == other.args_hash
             && self.args.as_deref() == other.args.as_deref()
     }

@@ -27,6 +27,8 @@ use kernel::{
         Entry,
         Flight,
         Follower,
+        Handle,
+        Table,
         TaskId,
         Ticket, //
     },
@@ -37,6 +39,10 @@ use kernel::{
 /// Checks again what was checked before a call had to wait: whether loading modules was forbidden
 /// meanwhile, or the capability is lost. Returns 0 or `-EPERM`.
 type MayLoad = Option<unsafe extern "C" fn() -> c_int>;
+
+/// The answer of a leader of an image that says nothing of the module which its followers mean:
+/// each of them loads by itself, as all do without a flight.
+const ALONE: c_int = 1;
 
 /// Begins a call of `finit_module(2)`, whose caller may load modules.
 ///
@@ -63,38 +69,58 @@ unsafe extern "C" fn module_dedup_begin(
     may_load: MayLoad,
 ) -> bool {
     let mut key = bindings::module_dedup_key::default();
-    let begun = match table() {
-        None => Ok(core::ptr::null_mut()),
-        // SAFETY: By the safety requirements.
-        Some(_) => match unsafe { bindings::module_dedup_describe(&mut key, file, uargs, flags) } {
+    let begun = table().map_or(Ok(core::ptr::null_mut()), |table| {
+        // SAFETY: By the safety requirements, and `key` is valid for writing.
+        match unsafe { bindings::module_dedup_describe(&mut key, file, uargs, flags) } {
             // SAFETY: `key` comes from there.
-            0 => begin(unsafe { File::new(&key) }, file, may_load),
-            1 => {
-                stats::BYPASSED.add(1, Relaxed);
-                Ok(alone())
-            }
+            0 => begin(table, unsafe { File::new(&key) }, file, may_load),
+            1 => Ok(alone(table)),
             denied => Err(denied),
-        },
-    };
+        }
+    });
+    // SAFETY: By the safety requirements.
+    unsafe { super::begun(begun, ticket, ret) }
+}
+
+/// Begins a call of `init_module(2)`, whose caller may load modules, with an image of `len` bytes
+/// in user memory.
+///
+/// As [`module_dedup_begin`], but the answer is never 0: `-EEXIST` if the load of another caller
+/// has made the module live, `-EBUSY` if that has failed, as the loader would say.
+///
+/// # Safety
+///
+/// `ticket` and `ret` must be valid for writing. `may_load` must be a function that may be called
+/// at any time.
+#[export]
+unsafe extern "C" fn module_dedup_begin_copy(
+    ticket: *mut *mut bindings::module_dedup,
+    ret: *mut c_int,
+    umod: *const c_void,
+    len: c_ulong,
+    may_load: MayLoad,
+) -> bool {
+    let (mut key, mut name) = (bindings::module_dedup_key::default(), Name::EMPTY);
+    let begun = table().map_or(Ok(core::ptr::null_mut()), |table| {
+        // SAFETY: `key` and `name` are valid for writing, and there is room for a name.
+        match unsafe { bindings::module_dedup_peek(&mut key, name.as_mut_ptr(), umod, len) } {
+            0 => {
+                let copy = File::of_copy(&key, name);
+                begin(table, copy, core::ptr::null_mut(), may_load)
+            }
+            1 => Ok(alone(table)),
+            denied => Err(denied),
+        }
+    });
     // SAFETY: By the safety requirements.
     unsafe { super::begun(begun, ticket, ret) }
 }
 
 /// Begins a load that no other caller can join, although callers may wait for its module.
-///
-/// Returns a ticket, or null. May sleep.
-///
-/// # Safety
-///
-/// None.
-#[export]
-unsafe extern "C" fn module_dedup_begin_copy() -> *mut bindings::module_dedup {
-    alone()
-}
-
-fn alone() -> *mut bindings::module_dedup {
+fn alone(table: &'static Table<Call>) -> *mut bindings::module_dedup {
+    stats::BYPASSED.add(1, Relaxed);
     let me = task::current();
-    let ticket = table().and_then(|it| it.ticket(Call::new(What::Alone(me)), me).ok());
+    let ticket = table.ticket(Call::new(What::Alone(me)), me);
     ticket.map_or(core::ptr::null_mut(), |mut ticket| {
         ticket.close();
         ticket.enter();
@@ -105,13 +131,26 @@ fn alone() -> *mut bindings::module_dedup {
 
 /// Waits for others, or begins a load. Fails with the answer.
 fn begin(
+    table: &'static Table<Call>,
     file: File,
     of: *mut bindings::file,
     may_load: MayLoad,
 ) -> Result<*mut bindings::module_dedup, c_int> {
-    let Some(table) = table() else {
-        return Ok(core::ptr::null_mut());
-    };
+    match join_or_lead(table, file, of, may_load) {
+        Err(ALONE) => {
+            check_again(Some(0), may_load)?;
+            Ok(alone(table))
+        }
+        begun => begun,
+    }
+}
+
+fn join_or_lead(
+    table: &'static Table<Call>,
+    file: File,
+    of: *mut bindings::file,
+    may_load: MayLoad,
+) -> Result<*mut bindings::module_dedup, c_int> {
     let helped = task::helped();
     let mut call = Call::new(What::File(file));
     // Most callers follow, and need no ticket, unless others may wait for them.
@@ -188,8 +227,17 @@ fn shared(flight: &Flight<Call>, answer: i64) -> Option<c_int> {
     let What::File(file) = &flight.key().what else {
         return None;
     };
+    if result == ALONE {
+        return Some(ALONE);
+    }
     if !file.is_for_me(result) {
         return None;
+    }
+    if file.is_copy() {
+        stats::COPIES_JOINED.add(1, Relaxed);
+        stats::COPIES_BYTES.add(file.id.size, Relaxed);
+        let live = result == 0 || result == EEXIST.to_errno();
+        return Some(if live { EEXIST } else { EBUSY }.to_errno());
     }
     stats::JOINED.add(1, Relaxed);
     stats::JOINED_BYTES.add(file.id.size, Relaxed);
@@ -234,17 +282,33 @@ fn stand_in_line(ticket: &Ticket<'static, Call>, me: Option<TaskId>) -> Result<O
 
 /// Leads a load, unless the module is live. Fails with the answer then.
 fn lead(ticket: Ticket<'static, Call>, waited: u64) -> Result<*mut bindings::module_dedup, c_int> {
-    stats::LED.add(1, Relaxed);
     trace::lead(&ticket, waited);
     death::expect(&ticket);
-    let id = match &ticket.key().what {
-        What::File(file) => file.id,
-        _ => bindings::module_dedup_id::default(),
+    // The file stays where it is for as long as the ticket.
+    let (id, name) = match &ticket.key().what {
+        What::File(file) => (&raw const file.id, file.module()),
+        _ => return Ok(give(ticket)),
     };
+    let copy = name.is_some();
+    let name = name.map_or(core::ptr::null(), Name::as_ptr);
+    if copy {
+        &stats::COPIES_LED
+    } else {
+        &stats::LED
+    }
+    .add(1, Relaxed);
     let given = give(ticket);
-    // SAFETY: The ticket was given just now, and `id` is valid.
-    if unsafe { bindings::module_dedup_is_late(given, &id) } {
-        stats::LATE.add(1, Relaxed);
+    // SAFETY: The ticket was given just now, and `id` and `name` are part of its flight.
+    if unsafe { bindings::module_dedup_is_late(given, id, name) } {
+        if copy {
+            // SAFETY: As above.
+            unsafe { module_dedup_exists(given, name) };
+            stats::COPIES_LATE.add(1, Relaxed);
+            // SAFETY: As above.
+            stats::COPIES_BYTES.add(unsafe { (*id).size }, Relaxed);
+        } else {
+            stats::LATE.add(1, Relaxed);
+        }
         // SAFETY: The ticket is not used again.
         return Err(unsafe { super::module_dedup_end(given, EEXIST.to_errno()) });
     }
@@ -256,7 +320,13 @@ pub(crate) fn end(ticket: Ticket<'static, Call>, result: c_int) {
     death::rule_out(&ticket);
     let private = is_private(result) || (result == EDEADLK.to_errno() && ticket.was_refused());
     let flight = (*ticket).clone();
-    let followers = ticket.finish((!private).then_some(result.into()));
+    // An image may have changed after the look at it.
+    let call = flight.key();
+    let answer = match &call.what {
+        What::File(file) if file.is_copy() && call.module.as_ref() != file.module() => ALONE,
+        _ => result,
+    };
+    let followers = ticket.finish((!private).then_some(answer.into()));
     if flight.key().is_joinable() {
         trace::done(&flight, result, followers.unwrap_or(0), 0);
     }
@@ -297,6 +367,25 @@ unsafe extern "C" fn module_dedup_close(ticket: *mut bindings::module_dedup) {
     unsafe { with(ticket, |flight| flight.close()) };
 }
 
+/// Lets nobody join a load any more, which fails since there is a module with its name.
+///
+/// Does not sleep, takes the table lock.
+///
+/// # Safety
+///
+/// `ticket` must be one of a load that is under way in the current task, and `name` a string.
+#[export]
+unsafe extern "C" fn module_dedup_exists(ticket: *mut bindings::module_dedup, name: *const c_char) {
+    let exists = |flight: &Handle<'static, Call>| {
+        // SAFETY: By the safety requirements.
+        let name = Name::new(unsafe { CStr::from_char_ptr(name) });
+        flight.key().module.populate(name);
+        flight.close();
+    };
+    // SAFETY: By the safety requirements.
+    unsafe { with(ticket, exists) };
+}
+
 /// Notes that a module is in the list of modules for a load, or by null that none is any more.
 ///
 /// Sets `id` to what the module is loaded from, if that can be compared with other files. Returns a
@@ -320,11 +409,14 @@ unsafe extern "C" fn module_dedup_set_module(
         call.death.set_module(module, wq);
         if !module.is_null() {
             // SAFETY: By the safety requirements.
-            call.module
-                .populate(Name::new(unsafe { CStr::from_char_ptr(name) }));
-            if let What::File(file) = &call.what {
+            let name = Name::new(unsafe { CStr::from_char_ptr(name) });
+            call.module.populate(name);
+            match &call.what {
                 // SAFETY: By the safety requirements.
-                unsafe { id.write(file.id) };
+                What::File(file) if file.module().is_none_or(|it| *it == name) => unsafe {
+                    id.write(file.id);
+                },
+                _ => {}
             }
         }
         flight.id()
@@ -345,9 +437,9 @@ unsafe extern "C" fn module_dedup_get_args(ticket: *mut bindings::module_dedup) 
     // SAFETY: By the safety requirements.
     let args = unsafe {
         with(ticket, |flight| match &flight.key().what {
-            What::File(file) => file.args().as_ptr().cast(),
-            _ => core::ptr::null(),
+            What::File(file) => file.args().map(|args| args.as_ptr().cast()),
+            _ => None,
         })
     };
-    args.unwrap_or(core::ptr::null())
+    args.flatten().unwrap_or(core::ptr::null())
 }

@@ -182,11 +182,15 @@ unsafe extern "C" fn module_dedup_show(m: *mut bindings::seq_file, _unused: *mut
     // What nobody can join is the business of its caller.
     for seen in flights.iter().filter(|it| it.flight.key().is_joinable()) {
         let flight = &seen.flight;
-        let request = flight.key().is_request();
+        let (kind, request) = match &flight.key().what {
+            What::Request(_) => ("request", true),
+            What::File(file) if file.is_copy() => ("copy", false),
+            _ => ("load", false),
+        };
         seq_print!(
             m,
             "{}\t{}\t{}\t{}\t{}\t",
-            if request { "request" } else { "load" },
+            kind,
             flight.age().as_millis(),
             flight.followers(),
             Comm(flight.leader()),

@@ -22,7 +22,7 @@ macro_rules! counters {
 }
 
 // Each call that is de-duplicated, or could not be, ends as exactly one of LED, JOINED,
-// REQUESTS_LED, REQUESTS_JOINED, REQUESTS_ALONE, INTERRUPTED and BYPASSED, or its wait for another
+// COPIES_LED, COPIES_JOINED, REQUESTS_LED, REQUESTS_JOINED, REQUESTS_ALONE, INTERRUPTED and BYPASSED, or its wait for another
 // call is REFUSED. A load that leads can be REFUSED as well, if it waits for another one of the
 // same name. A call that security modules deny is in none of these; nor is one that has followed,
 // and may not load any more when it would have to.
@@ -44,6 +44,14 @@ counters! {
     RETRIED(c"Retried after leader end", 1);
     /// Flights that ended without a load, since the module was live.
     LATE(c"Late duplicates", 1);
+    /// Flights of `init_module()` led.
+    COPIES_LED(c"Copies led", 1);
+    /// Calls of it that returned what came of another caller's flight.
+    COPIES_JOINED(c"Copies joined", 1);
+    /// Flights of it that ended without a load, since the module was live.
+    COPIES_LATE(c"Late copies", 1);
+    /// The lengths of the images that these two kinds of calls did not copy, in bytes.
+    COPIES_BYTES(c"Copy bytes saved", 1);
     /// Calls that could not be de-duplicated, and went to the loader.
     BYPASSED(c"Calls not joinable", 1);
     /// Loads whose task died in them.
