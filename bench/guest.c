@@ -44,6 +44,9 @@
 #define MODULE_INIT_COMPRESSED_FILE 4
 #endif
 
+/* Instead of flags: the call is init_module(). */
+#define COPY (1 << 30)
+
 enum work {
 	WORK_LOAD,
 	WORK_MANY,
@@ -118,6 +121,45 @@ static void futex_wake(atomic_int *at, int n)
 	syscall(SYS_futex, at, FUTEX_WAKE, n, NULL, NULL, 0);
 }
 
+/* What is loaded by init_module(). It is read before there are workers, who share it. */
+static struct image {
+	const char *path;
+	char *data;
+	size_t len;
+} images[] = {
+	{ "/bench/bench_16k.ko" },
+	{ "/bench/bench_1m.ko" },
+};
+
+#define IMAGES ((int)(sizeof(images) / sizeof(images[0])))
+
+static void images_read(void)
+{
+	for (int i = 0; i < IMAGES; i++) {
+		images[i].data = read_file(images[i].path, &images[i].len);
+		if (!images[i].data)
+			die("cannot read %s", images[i].path);
+	}
+}
+
+/* Opens what call() is to load, if it is loaded from a file. */
+static int call_open(const char *path, int flags)
+{
+	return flags == COPY ? -1 : open(path, O_RDONLY | O_CLOEXEC);
+}
+
+static int call(const char *path, int fd, int flags)
+{
+	if (flags != COPY)
+		return finit(fd, "", flags);
+	for (int i = 0; i < IMAGES; i++) {
+		if (!strcmp(images[i].path, path))
+			return syscall(SYS_init_module, images[i].data, images[i].len, "") ?
+			       errno : 0;
+	}
+	return ENOENT;
+}
+
 static void set(const char *path, long value)
 {
 	char text[24];
@@ -178,7 +220,7 @@ static void turn(struct turn *turn, int ticket)
 	if (shared->work == WORK_REQUEST)
 		fd = open(REQUEST_FILE, O_RDWR | O_CLOEXEC);
 	else if (shared->work == WORK_LOAD)
-		fd = open(path, O_RDONLY | O_CLOEXEC);
+		fd = call_open(path, shared->flags);
 	if (shared->count)
 		turn->read = -bytes_read();
 	turn->pid = getpid();
@@ -197,7 +239,7 @@ static void turn(struct turn *turn, int ticket)
 	if (shared->work == WORK_REQUEST)
 		turn->err = write(fd, path, strlen(path)) < 0 ? errno : 0;
 	else
-		turn->err = finit(fd, "", shared->flags);
+		turn->err = call(path, fd, shared->flags);
 	turn->ended = now_ns();
 
 	if (shared->leader_first && !ticket) {
@@ -448,32 +490,28 @@ static void storms(const char *size, int from, int to, const char *path, int fla
 
 /* Loads with nobody else. */
 
-static void single(const char *size, const char *path, int rounds, const char *mode)
+static void single(const char *size, const char *path, int flags, int rounds, const char *mode)
 {
 	long long loads[64], unloads[64];
 
 	if (mode)
 		set_dedup(mode);
 	for (int r = 0; r < rounds + 2; r++) {
-		int fd = open(path, O_RDONLY | O_CLOEXEC), err;
+		int fd = call_open(path, flags), err;
 		long long began;
-		char name[32];
 
 		rest();
 		began = now_ns();
-		err = finit(fd, "", 0);
+		err = call(path, fd, flags);
 		/* The first ones fill caches. */
 		loads[r < 2 ? 0 : r - 2] = now_ns() - began;
 		if (err)
 			die("single load of %s: %s", path, strerror(err));
 		close(fd);
-		snprintf(name, sizeof(name), "bench_%s", size);
 		rest();
 		began = now_ns();
-		err = unload(name);
+		unload_all(path);
 		unloads[r < 2 ? 0 : r - 2] = now_ns() - began;
-		if (err)
-			die("single unload of %s: %s", path, strerror(err));
 	}
 	if (mode)
 		set_dedup("on");
@@ -486,17 +524,18 @@ static void single(const char *size, const char *path, int rounds, const char *m
 static void late(const char *size, const char *path, int flags, int rounds)
 {
 	long long times[64];
-	int err = load(path, "", flags);
+	int fd = call_open(path, flags), err = call(path, fd, flags);
 
 	if (err)
 		die("load of %s: %s", path, strerror(err));
+	close(fd);
 	for (int r = 0; r < rounds + 2; r++) {
-		int fd = open(path, O_RDONLY | O_CLOEXEC);
 		long long began;
 
+		fd = call_open(path, flags);
 		rest();
 		began = now_ns();
-		err = finit(fd, "", flags);
+		err = call(path, fd, flags);
 		times[r < 2 ? 0 : r - 2] = now_ns() - began;
 		close(fd);
 		if (err != EEXIST)
@@ -716,6 +755,7 @@ int main(int argc, char **argv)
 		return helper();
 	if (load_once("/bench/bench_clock.ko"))
 		die("cannot load bench_clock.ko");
+	images_read();
 	workers_start();
 
 	if (!strcmp(what, "marked")) {
@@ -730,17 +770,21 @@ int main(int argc, char **argv)
 		       joined ? 3 : 1);
 		storms("1m_zst", 64, 64, "/bench/bench_1m.ko.zst", MODULE_INIT_COMPRESSED_FILE,
 		       joined, joined ? 3 : 1);
+		storms("1m_copy", WORKERS, WORKERS, "/bench/bench_1m.ko", COPY, false, 1);
 		printf("@step single loads and late duplicates\n");
 		fflush(stdout);
-		single("16k", "/bench/bench_16k.ko", 31, NULL);
+		single("16k", "/bench/bench_16k.ko", 0, 31, NULL);
 		if (ours)
-			single("16k", "/bench/bench_16k.ko", 31, "off");
-		single("1m", "/bench/bench_1m.ko", 11, NULL);
+			single("16k", "/bench/bench_16k.ko", 0, 31, "off");
+		single("1m", "/bench/bench_1m.ko", 0, 11, NULL);
 		if (ours)
-			single("1m", "/bench/bench_1m.ko", 11, "off");
+			single("1m", "/bench/bench_1m.ko", 0, 11, "off");
+		single("16k_copy", "/bench/bench_16k.ko", COPY, 31, NULL);
+		single("1m_copy", "/bench/bench_1m.ko", COPY, 11, NULL);
 		late("16k", "/bench/bench_16k.ko", 0, 15);
 		late("1m", "/bench/bench_1m.ko", 0, 15);
 		late("8m", "/bench/bench_8m.ko", 0, 5);
+		late("1m_copy", "/bench/bench_1m.ko", COPY, 15);
 		late("1m_zst", "/bench/bench_1m.ko.zst", MODULE_INIT_COMPRESSED_FILE, 5);
 		many("", 3);
 		requests(3);
