@@ -25,15 +25,29 @@
 /* Images with more sections than this are not looked at. */
 #define MODULE_DEDUP_SECTIONS_MAX 512
 
-/* So much is looked at at once. */
+/* So much is looked at at once; and no table of section names is larger. */
 #define MODULE_DEDUP_PEEK_SIZE SZ_4K
 
-#define MODULE_DEDUP_SECTION ".gnu.linkonce.this_module"
-
-/* An image, as the caller of init_module() describes it. */
+/**
+ * struct module_dedup_image - an image in user memory
+ * @start: where it is, as the caller says
+ * @len: its length in bytes, as the caller says
+ * @crc: fingerprint of what was looked at
+ * @page: what is looked at
+ * @names: the names of the sections, with a final NUL
+ * @names_size: the size of @names in bytes
+ * @module: the section with the struct module; its size is 0 if there is none
+ * @info: the section with the modinfo; its size is 0 if there is none
+ */
 struct module_dedup_image {
 	const char __user *start;
 	unsigned long len;
+	u32 crc;
+	char page[MODULE_DEDUP_PEEK_SIZE] __aligned(8);
+	char names[MODULE_DEDUP_PEEK_SIZE];
+	size_t names_size;
+	Elf_Shdr module;
+	Elf_Shdr info;
 };
 
 static bool module_dedup_get(const struct module_dedup_image *image, void *to,
@@ -43,74 +57,91 @@ static bool module_dedup_get(const struct module_dedup_image *image, void *to,
 	       !copy_from_user(to, image->start + offset, size);
 }
 
-/*
- * Finds the section that holds the struct module. The headers of all sections
- * become part of the fingerprint. Fails if there is not exactly one such section.
- */
-static bool module_dedup_find_section(const struct module_dedup_image *image,
-				      const Elf_Ehdr *ehdr, Elf_Shdr *shdrs,
-				      Elf_Shdr *found, u32 *crc)
+/* Takes the last page, or less if there is no more, of so many bytes. */
+static bool module_dedup_add(struct module_dedup_image *image, u64 offset, u64 size)
 {
-	const unsigned int at_once = MODULE_DEDUP_PEEK_SIZE / sizeof(*shdrs);
-	char name[sizeof(MODULE_DEDUP_SECTION)];
-	Elf_Shdr strings;
-	unsigned int n;
+	u64 last = min_t(u64, size, sizeof(image->page));
 
-	found->sh_size = 0;
-	if (!module_dedup_get(image, &strings, ehdr->e_shoff +
-			      (u64)ehdr->e_shstrndx * sizeof(strings),
-			      sizeof(strings)))
+	if (!module_dedup_get(image, image->page, offset + (size - last), last))
 		return false;
 
-	for (unsigned int i = 0; i < ehdr->e_shnum; i += n) {
-		n = min(ehdr->e_shnum - i, at_once);
-		if (!module_dedup_get(image, shdrs, ehdr->e_shoff +
-				      (u64)i * sizeof(*shdrs),
+	image->crc = crc32c(image->crc, image->page, last);
+	return true;
+}
+
+static bool module_dedup_get_names(struct module_dedup_image *image, const Elf_Ehdr *ehdr)
+{
+	Elf_Shdr names;
+
+	if (!module_dedup_get(image, &names, ehdr->e_shoff +
+			      (u64)ehdr->e_shstrndx * sizeof(names), sizeof(names)) ||
+	    !names.sh_size || names.sh_size > sizeof(image->names) ||
+	    !module_dedup_get(image, image->names, names.sh_offset, names.sh_size))
+		return false;
+
+	image->names_size = names.sh_size;
+	return !image->names[image->names_size - 1];
+}
+
+/* Notes a section that matters. There must not be two of a name. */
+static bool module_dedup_note(struct module_dedup_image *image, const Elf_Shdr *shdr)
+{
+	const char *name = image->names + shdr->sh_name;
+	Elf_Shdr *section;
+
+	if (shdr->sh_name >= image->names_size)
+		return false;
+
+	if (!strcmp(name, ".gnu.linkonce.this_module"))
+		section = &image->module;
+	else if (!strcmp(name, ".modinfo"))
+		section = &image->info;
+	else
+		return true;
+
+	if (section->sh_size)
+		return false;
+
+	*section = *shdr;
+	return true;
+}
+
+static bool module_dedup_look(struct module_dedup_image *image, char *name)
+{
+	const unsigned int at_once = sizeof(image->page) / sizeof(Elf_Shdr);
+	const Elf_Shdr *shdrs = (const Elf_Shdr *)image->page;
+	size_t size = min_t(size_t, image->len, sizeof(image->page));
+	unsigned int n;
+	Elf_Ehdr ehdr;
+
+	if (!module_dedup_add(image, 0, size))
+		return false;
+
+	memcpy(&ehdr, image->page, sizeof(ehdr));
+	if (memcmp(ehdr.e_ident, ELFMAG, SELFMAG) ||
+	    ehdr.e_shentsize != sizeof(Elf_Shdr) ||
+	    ehdr.e_shnum > MODULE_DEDUP_SECTIONS_MAX || ehdr.e_shoff > image->len ||
+	    !module_dedup_get_names(image, &ehdr))
+		return false;
+
+	for (unsigned int i = 0; i < ehdr.e_shnum; i += n) {
+		n = min(ehdr.e_shnum - i, at_once);
+		if (!module_dedup_add(image, ehdr.e_shoff + (u64)i * sizeof(*shdrs),
 				      n * sizeof(*shdrs)))
 			return false;
 
-		*crc = crc32c(*crc, shdrs, n * sizeof(*shdrs));
-		for (const Elf_Shdr *it = shdrs; it < shdrs + n; it++) {
-			if (it->sh_size != sizeof(struct module) ||
-			    !module_dedup_get(image, name, (u64)strings.sh_offset +
-					      it->sh_name, sizeof(name)) ||
-			    memcmp(name, MODULE_DEDUP_SECTION, sizeof(name)))
-				continue;
-
-			if (found->sh_size)
+		for (unsigned int at = 0; at < n; at++) {
+			if (!module_dedup_note(image, &shdrs[at]))
 				return false;
-			*found = *it;
 		}
 	}
-	return found->sh_size;
-}
 
-static bool module_dedup_look(const struct module_dedup_image *image, char *name,
-			      u32 *crc)
-{
-	void *page __free(kfree) = kmalloc(MODULE_DEDUP_PEEK_SIZE, GFP_KERNEL);
-	size_t size = min_t(size_t, image->len, MODULE_DEDUP_PEEK_SIZE);
-	Elf_Shdr found;
-	Elf_Ehdr ehdr;
-
-	if (!page || !module_dedup_get(image, page, 0, size))
-		return false;
-
-	*crc = crc32c(0, page, size);
-	memcpy(&ehdr, page, sizeof(ehdr));
-	if (memcmp(ehdr.e_ident, ELFMAG, SELFMAG) ||
-	    ehdr.e_shentsize != sizeof(Elf_Shdr) ||
-	    ehdr.e_shnum > MODULE_DEDUP_SECTIONS_MAX ||
-	    ehdr.e_shoff > image->len ||
-	    !module_dedup_find_section(image, &ehdr, page, &found, crc) ||
-	    !module_dedup_get(image, name, (u64)found.sh_offset +
-			      offsetof(struct module, name), MODULE_NAME_LEN) ||
-	    !name[0] || strnlen(name, MODULE_NAME_LEN) == MODULE_NAME_LEN ||
-	    !module_dedup_get(image, page, image->len - size, size))
-		return false;
-
-	*crc = crc32c(*crc, page, size);
-	return true;
+	return image->module.sh_size == sizeof(struct module) && image->info.sh_size &&
+	       module_dedup_add(image, image->info.sh_offset, image->info.sh_size) &&
+	       module_dedup_add(image, image->len - size, size) &&
+	       module_dedup_get(image, name, image->module.sh_offset +
+				offsetof(struct module, name), MODULE_NAME_LEN) &&
+	       name[0] && strnlen(name, MODULE_NAME_LEN) < MODULE_NAME_LEN;
 }
 
 /**
@@ -121,8 +152,9 @@ static bool module_dedup_look(const struct module_dedup_image *image, char *name
  * @umod: the image, in user space
  * @len: its length, in bytes
  *
- * The fingerprint is made of the first page, the last one, and the headers of
- * the sections.
+ * The fingerprint is made of the first page, the last one, the headers of the
+ * sections, and the end of the modinfo, which has the version magic. So if the
+ * contents differ elsewhere, as in the code, this is not seen.
  *
  * Context: process context, may sleep.
  * Return: 0 if the call can be compared with others, 1 if it cannot be, or a
@@ -131,8 +163,7 @@ static bool module_dedup_look(const struct module_dedup_image *image, char *name
 int module_dedup_peek(struct module_dedup_key *key, char *name,
 		      const void __user *umod, unsigned long len)
 {
-	const struct module_dedup_image image = { .start = umod, .len = len };
-	u32 crc;
+	struct module_dedup_image *image __free(kfree) = NULL;
 	int err;
 
 	/* The loader looks at this before it asks the security modules. */
@@ -146,10 +177,19 @@ int module_dedup_peek(struct module_dedup_key *key, char *name,
 		return err;
 	}
 
-	if (!module_dedup_look(&image, name, &crc))
+	image = kmalloc_obj(*image);
+	if (!image)
 		return 1;
 
-	key->id.ino = crc;
+	image->start = umod;
+	image->len = len;
+	image->crc = 0;
+	image->module.sh_size = 0;
+	image->info.sh_size = 0;
+	if (!module_dedup_look(image, name))
+		return 1;
+
+	key->id.ino = image->crc;
 	key->id.size = len;
 	key->id.counts = true;
 	return 0;
