@@ -16,7 +16,7 @@ endif
 TARGETS := run test test-debug test-all kselftest kunit model chaos fuzz compare bench boot boot-compare mounts deb lint shell watch storm \
 	kernel where series absorb series-check apply clean
 
-.PHONY: help python $(TARGETS)
+.PHONY: help machine python $(TARGETS)
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -24,6 +24,9 @@ help: ## show this list
 	@echo '  Variables: KSRC= a kernel tree or tarball of your own, SMP= CPUs of the guest,'
 	@echo '  MEM= its memory, ACCEL= kvm or tcg, LIMIT= seconds until a guest is killed,'
 	@echo '  KERNEL= debug, kcsan or rt: a kernel that finds mistakes.'
+
+machine: ## say which system call modprobe makes on this machine, and what is saved here
+	@host/machine
 
 run: ## build a patched kernel, boot it, show what it saves
 test: ## everything that must hold; ends with "N passed, N failed"

@@ -135,6 +135,12 @@ def checks(kernel):
     results += [check.checkpatch(tree, mail) for mail in series.mails(series.kernel_version(tree))]
     scripts = [path for path in files("", ".sh") if is_script(path)]
     results += [
+        attempt(
+            "tests of host/machine",
+            [sys.executable, "-m", "unittest", "host.test_machine"],
+            log_file("machine.log"),
+            cwd=TOP,
+        ),
         attempt("shellcheck", ["shellcheck", *scripts], log_file("shellcheck.log"), cwd=TOP),
         attempt("ruff check", [ruff(), "check", "--no-cache", TOP], log_file("ruff.log")),
         attempt("ruff format", [ruff(), "format", "--no-cache", "--check", TOP], log_file("ruff-format.log")),
