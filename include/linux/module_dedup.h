@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Module load de-duplication: concurrent finit_module() calls for the same file
- * share one load, and concurrent request_module() calls for the same name share
- * one modprobe. The engine is rust/kernel/module_dedup.rs, the policy is in
+ * share one load, concurrent init_module() calls for the same image wait for one
+ * load, and concurrent request_module() calls for the same name share one
+ * modprobe. The engine is rust/kernel/module_dedup.rs, the policy is in
  * kernel/module/dedup/, and what the loader calls in kernel/module/dedup.h.
  */
 #ifndef _LINUX_MODULE_DEDUP_H
@@ -137,7 +138,8 @@ bool module_dedup_begin_request(struct module_dedup **ticket, int *ret,
 				const char *name, bool wait, unsigned long ip);
 int module_dedup_end(struct module_dedup *ticket, int ret);
 void module_dedup_close(struct module_dedup *ticket);
-void module_dedup_exists(struct module_dedup *ticket, const char *name);
+void module_dedup_exists(struct module_dedup *ticket, const char *name, int err);
+void module_dedup_answer(struct module_dedup *ticket);
 u64 module_dedup_set_module(struct module_dedup *ticket, struct module *mod,
 			    const char *name, struct module_dedup_id *id,
 			    struct wait_queue_head *wq);
@@ -160,6 +162,7 @@ int module_dedup_describe(struct module_dedup_key *key, struct file *file,
 			  const char __user *uargs, int flags);
 bool module_dedup_is_late(struct module_dedup *ticket,
 			  const struct module_dedup_id *id, const char *name);
+void module_dedup_audit(const char *name);
 void module_dedup_bury(struct module *mod, struct wait_queue_head *wq);
 void module_dedup_get_context(struct module_dedup_context *context);
 void module_dedup_put_context(struct module_dedup_context *context);

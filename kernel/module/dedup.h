@@ -88,7 +88,7 @@ static inline void module_dedup_prepare(struct module *mod,
 static inline void module_dedup_becoming(const struct load_info *info, int err)
 {
 	if (err && info->dedup)
-		module_dedup_exists(info->dedup, info->mod->name);
+		module_dedup_exists(info->dedup, info->mod->name, err);
 }
 
 /* The load has failed, perhaps before there was a module. */
@@ -106,7 +106,7 @@ static inline void module_dedup_unformed(struct module *mod, int err,
 		return;
 
 	if (err)
-		module_dedup_exists(mod->dedup, mod->name);
+		module_dedup_exists(mod->dedup, mod->name, err);
 	else
 		WRITE_ONCE(mod->dedup_load,
 			   module_dedup_set_module(mod->dedup, mod, mod->name,
@@ -126,6 +126,13 @@ static inline void module_dedup_gone(struct module *mod)
 	if (mod->dedup)
 		module_dedup_set_module(mod->dedup, NULL, NULL, NULL, NULL);
 	mod->dedup = NULL;
+}
+
+/* The module is live: callers of init_module() need not wait for what follows. */
+static inline void module_dedup_reached(struct module *mod)
+{
+	if (mod->dedup)
+		module_dedup_answer(mod->dedup);
 }
 
 /*
@@ -237,6 +244,7 @@ static inline void module_dedup_free_run(void *run)
 #define module_dedup_unformed(...)		do { } while (0)
 #define module_dedup_failed(...)		do { } while (0)
 #define module_dedup_gone(...)			do { } while (0)
+#define module_dedup_reached(...)		do { } while (0)
 #define module_dedup_live(...)			do { } while (0)
 #define module_dedup_removal()			do { } while (0)
 #define module_dedup_died(...)			false

@@ -344,6 +344,19 @@ bool module_dedup_is_late(struct module_dedup *ticket,
 	return true;
 }
 
+/**
+ * module_dedup_audit() - note the name of a module that a call has meant
+ * @name: the name
+ *
+ * The loader does this for each image that it copies.
+ *
+ * Context: process context, may sleep.
+ */
+void module_dedup_audit(const char *name)
+{
+	audit_log_kern_module(name);
+}
+
 static void module_dedup_identify(const struct task_struct *task,
 				  struct module_dedup_task *id)
 {

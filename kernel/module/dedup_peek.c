@@ -25,8 +25,11 @@
 /* Images with more sections than this are not looked at. */
 #define MODULE_DEDUP_SECTIONS_MAX 512
 
-/* So much is looked at at once; and no table of section names is larger. */
+/* So much is looked at at once. */
 #define MODULE_DEDUP_PEEK_SIZE SZ_4K
+
+/* Images with more names of sections are not looked at: all fits into 8 KiB. */
+#define MODULE_DEDUP_NAMES_SIZE (3 * SZ_1K)
 
 /**
  * struct module_dedup_image - an image in user memory
@@ -44,7 +47,7 @@ struct module_dedup_image {
 	unsigned long len;
 	u32 crc;
 	char page[MODULE_DEDUP_PEEK_SIZE] __aligned(8);
-	char names[MODULE_DEDUP_PEEK_SIZE];
+	char names[MODULE_DEDUP_NAMES_SIZE];
 	size_t names_size;
 	Elf_Shdr module;
 	Elf_Shdr info;
@@ -86,12 +89,13 @@ static bool module_dedup_get_names(struct module_dedup_image *image, const Elf_E
 /* Notes a section that matters. There must not be two of a name. */
 static bool module_dedup_note(struct module_dedup_image *image, const Elf_Shdr *shdr)
 {
-	const char *name = image->names + shdr->sh_name;
+	const char *name;
 	Elf_Shdr *section;
 
 	if (shdr->sh_name >= image->names_size)
 		return false;
 
+	name = image->names + shdr->sh_name;
 	if (!strcmp(name, ".gnu.linkonce.this_module"))
 		section = &image->module;
 	else if (!strcmp(name, ".modinfo"))
@@ -139,9 +143,9 @@ static bool module_dedup_look(struct module_dedup_image *image, char *name)
 	return image->module.sh_size == sizeof(struct module) && image->info.sh_size &&
 	       module_dedup_add(image, image->info.sh_offset, image->info.sh_size) &&
 	       module_dedup_add(image, image->len - size, size) &&
-	       module_dedup_get(image, name, image->module.sh_offset +
+	       module_dedup_get(image, image->page, image->module.sh_offset +
 				offsetof(struct module, name), MODULE_NAME_LEN) &&
-	       name[0] && strnlen(name, MODULE_NAME_LEN) < MODULE_NAME_LEN;
+	       strscpy_pad(name, image->page, MODULE_NAME_LEN) > 0;
 }
 
 /**
@@ -177,7 +181,7 @@ int module_dedup_peek(struct module_dedup_key *key, char *name,
 		return err;
 	}
 
-	image = kmalloc_obj(*image);
+	image = kmalloc_obj(*image, GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN);
 	if (!image)
 		return 1;
 

@@ -106,7 +106,8 @@ impl Key for Call {
 impl InLine for Call {
     fn same_file(&self, other: &Self) -> bool {
         match (&self.what, &other.what) {
-            (What::File(a), What::File(b)) => a.same_file(b),
+            // The loader makes loads of one name wait for each other.
+            (What::File(a), What::File(b)) => !a.is_copy() && a.same_file(b),
             _ => false,
         }
     }
@@ -178,14 +179,11 @@ impl File {
     ///
     /// # Safety
     ///
-    /// `file` must be the file of the call, to which the caller has a reference, or null for an
-    /// image.
+    /// `file` must be the file of the call, to which the caller has a reference.
     pub(crate) unsafe fn set_leader(&mut self, file: *mut bindings::file) {
         self.context = Some(Context::current());
-        if !file.is_null() {
-            // SAFETY: By the safety requirements, and the name has so much room.
-            unsafe { bindings::module_dedup_get_name(file, self.name.as_mut_ptr(), Name::SIZE) };
-        }
+        // SAFETY: By the safety requirements, and the name has so much room.
+        unsafe { bindings::module_dedup_get_name(file, self.name.as_mut_ptr(), Name::SIZE) };
     }
 
     /// Whether this is an image in user memory.

@@ -42,7 +42,7 @@ type MayLoad = Option<unsafe extern "C" fn() -> c_int>;
 
 /// The answer of a leader of an image that says nothing of the module which its followers mean:
 /// each of them loads by itself, as all do without a flight.
-const ALONE: c_int = 1;
+pub(crate) const ALONE: c_int = 1;
 
 /// Begins a call of `finit_module(2)`, whose caller may load modules.
 ///
@@ -162,9 +162,10 @@ fn join_or_lead(
         }
     }
 
-    if let What::File(file) = &mut call.what {
+    match &mut call.what {
         // SAFETY: It is the file of this call.
-        unsafe { file.set_leader(of) };
+        What::File(file) if !of.is_null() => unsafe { file.set_leader(of) },
+        _ => {}
     }
     let Ok(mut ticket) = table.ticket(call, task::current()) else {
         stats::BYPASSED.add(1, Relaxed);
@@ -206,16 +207,16 @@ fn follow(follower: Follower<'static, Call>, me: Option<TaskId>) -> Result<(), c
     let waited = wait.over();
 
     match ended.map(|answer| answer.and_then(|answer| shared(&flight, answer))) {
-        Ok(Some(result)) => {
+        Ok(Some(result)) if result != ALONE => {
             trace::done(&flight, result, 0, waited);
             Err(result)
         }
         // A task that is about to handle a signal must not take up the work.
-        Ok(None) if current!().signal_pending() => Err(not_waited(&flight, ERESTARTSYS, waited)),
-        Ok(None) => {
+        Ok(_) if current!().signal_pending() => Err(not_waited(&flight, ERESTARTSYS, waited)),
+        Ok(alone) => {
             stats::RETRIED.add(1, Relaxed);
             trace::retry(&flight, waited);
-            Ok(())
+            alone.map_or(Ok(()), Err)
         }
         Err(e) => Err(not_waited(&flight, e, waited)),
     }
@@ -234,10 +235,11 @@ fn shared(flight: &Flight<Call>, answer: i64) -> Option<c_int> {
         return None;
     }
     if file.is_copy() {
+        // SAFETY: The name is a string.
+        unsafe { bindings::module_dedup_audit(flight.key().name().as_ptr()) };
         stats::COPIES_JOINED.add(1, Relaxed);
         stats::COPIES_BYTES.add(file.id.size, Relaxed);
-        let live = result == 0 || result == EEXIST.to_errno();
-        return Some(if live { EEXIST } else { EBUSY }.to_errno());
+        return Some(result);
     }
     stats::JOINED.add(1, Relaxed);
     stats::JOINED_BYTES.add(file.id.size, Relaxed);
@@ -302,7 +304,7 @@ fn lead(ticket: Ticket<'static, Call>, waited: u64) -> Result<*mut bindings::mod
     if unsafe { bindings::module_dedup_is_late(given, id, name) } {
         if copy {
             // SAFETY: As above.
-            unsafe { module_dedup_exists(given, name) };
+            unsafe { module_dedup_exists(given, name, EEXIST.to_errno()) };
             stats::COPIES_LATE.add(1, Relaxed);
             // SAFETY: As above.
             stats::COPIES_BYTES.add(unsafe { (*id).size }, Relaxed);
@@ -320,15 +322,35 @@ pub(crate) fn end(ticket: Ticket<'static, Call>, result: c_int) {
     death::rule_out(&ticket);
     let private = is_private(result) || (result == EDEADLK.to_errno() && ticket.was_refused());
     let flight = (*ticket).clone();
-    // An image may have changed after the look at it.
-    let call = flight.key();
-    let answer = match &call.what {
-        What::File(file) if file.is_copy() && call.module.as_ref() != file.module() => ALONE,
-        _ => result,
+    let answer = match reached(&flight) {
+        // Whatever else it could be was said before.
+        Some(true) => EBUSY.to_errno(),
+        Some(false) => ALONE,
+        None => result,
     };
     let followers = ticket.finish((!private).then_some(answer.into()));
-    if flight.key().is_joinable() {
-        trace::done(&flight, result, followers.unwrap_or(0), 0);
+    match followers {
+        Some(followers) if flight.key().is_joinable() => trace::done(&flight, result, followers, 0),
+        _ => {}
+    }
+}
+
+/// Whether the load of an image has reached the name that its followers mean: the image may have
+/// changed after the look at it. [`None`] for a file.
+pub(crate) fn reached(flight: &Flight<Call>) -> Option<bool> {
+    let call = flight.key();
+    match &call.what {
+        What::File(file) if file.is_copy() => Some(call.module.as_ref() == file.module()),
+        _ => None,
+    }
+}
+
+/// Gives the followers of an image their answer before its load is over.
+fn answer(flight: &Handle<'static, Call>, result: c_int) {
+    if reached(flight) == Some(true) {
+        if let Some(followers) = flight.end(Some(result.into())) {
+            trace::done(flight, result, followers, 0);
+        }
     }
 }
 
@@ -367,7 +389,8 @@ unsafe extern "C" fn module_dedup_close(ticket: *mut bindings::module_dedup) {
     unsafe { with(ticket, |flight| flight.close()) };
 }
 
-/// Lets nobody join a load any more, which fails since there is a module with its name.
+/// Lets nobody join a load any more, which fails with `err` since there is, or was, a module with
+/// its name.
 ///
 /// Does not sleep, takes the table lock.
 ///
@@ -375,15 +398,35 @@ unsafe extern "C" fn module_dedup_close(ticket: *mut bindings::module_dedup) {
 ///
 /// `ticket` must be one of a load that is under way in the current task, and `name` a string.
 #[export]
-unsafe extern "C" fn module_dedup_exists(ticket: *mut bindings::module_dedup, name: *const c_char) {
+unsafe extern "C" fn module_dedup_exists(
+    ticket: *mut bindings::module_dedup,
+    name: *const c_char,
+    err: c_int,
+) {
     let exists = |flight: &Handle<'static, Call>| {
         // SAFETY: By the safety requirements.
         let name = Name::new(unsafe { CStr::from_char_ptr(name) });
         flight.key().module.populate(name);
+        if [EEXIST, EBUSY].iter().any(|e| e.to_errno() == err) {
+            answer(flight, err);
+        }
         flight.close();
     };
     // SAFETY: By the safety requirements.
     unsafe { with(ticket, exists) };
+}
+
+/// Notes that the module of a load is live, while the load goes on.
+///
+/// Does not sleep, takes the table lock.
+///
+/// # Safety
+///
+/// `ticket` must be one of a load that is under way in the current task.
+#[export]
+unsafe extern "C" fn module_dedup_answer(ticket: *mut bindings::module_dedup) {
+    // SAFETY: By the safety requirements.
+    unsafe { with(ticket, |flight| answer(flight, EEXIST.to_errno())) };
 }
 
 /// Notes that a module is in the list of modules for a load, or by null that none is any more.

@@ -22,10 +22,10 @@ macro_rules! counters {
 }
 
 // Each call that is de-duplicated, or could not be, ends as exactly one of LED, JOINED,
-// COPIES_LED, COPIES_JOINED, REQUESTS_LED, REQUESTS_JOINED, REQUESTS_ALONE, INTERRUPTED and BYPASSED, or its wait for another
-// call is REFUSED. A load that leads can be REFUSED as well, if it waits for another one of the
-// same name. A call that security modules deny is in none of these; nor is one that has followed,
-// and may not load any more when it would have to.
+// COPIES_LED, COPIES_JOINED, REQUESTS_LED, REQUESTS_JOINED, REQUESTS_ALONE, INTERRUPTED and
+// BYPASSED, or its wait for another call is REFUSED. A load that leads can be REFUSED as well,
+// if it waits for another one of the same name. A call that security modules deny is in none of
+// these; nor is one that has followed, and may not load any more when it would have to.
 counters! {
     /// Flights led.
     LED(c"Flights led", 1);

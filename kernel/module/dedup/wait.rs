@@ -4,6 +4,7 @@
 
 use super::{
     key::Call,
+    load,
     report,
     stats,
     task,
@@ -76,6 +77,11 @@ impl Wait {
             if waited >= LONG {
                 self.told = true;
                 report::delayed(flight);
+                // The leader of an image may wait for its own memory; without a flight nobody would
+                // wait for a load that has not reached its name.
+                if load::reached(flight) == Some(false) {
+                    flight.end(Some(load::ALONE.into()));
+                }
             } else {
                 slice = slice.min(LONG.saturating_sub(waited));
             }
