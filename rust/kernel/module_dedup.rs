@@ -29,22 +29,6 @@
 //!    ends it. Its [`Ticket`] ends it in any case.
 
 use crate::{
-    alloc::{
-        flags::GFP_KERNEL,
-        KBox,
-        KVec, //
-    },
-    current,
-    error::{
-        code::{
-            EBUSY,
-            EINVAL,
-            ERESTARTSYS,
-            ETIMEDOUT, //
-        },
-        Result, //
-    },
-    init::InPlaceInit,
     list::{
         impl_list_arc_safe,
         impl_list_item,
@@ -67,7 +51,6 @@ use crate::{
     },
     time::{
         msecs_to_jiffies,
-        Delta,
         Instant,
         Jiffies,
         Monotonic,
@@ -80,8 +63,7 @@ use crate::{
 };
 use core::{
     mem::replace,
-    ops::Deref,
-    pin::Pin, //
+    ops::Deref, //
 };
 
 pub mod graph;
@@ -174,11 +156,6 @@ impl<K: Key> Flight<K> {
         &self.key
     }
 
-    /// How long ago its leader has asked.
-    pub fn age(&self) -> Delta {
-        self.since.elapsed()
-    }
-
     /// How many followers it has, or had when it ended.
     pub fn followers(&self) -> u32 {
         self.followers.load(Relaxed)
@@ -200,12 +177,6 @@ impl<K: Key> Flight<K> {
     fn add_waiter(&self) {
         self.waiters
             .store(self.waiters.load(Relaxed).saturating_add(1), Relaxed);
-    }
-
-    /// Wakes one waiter while the flight is up, so that it looks around, and sleeps again.
-    fn wake_early(&self) {
-        self.early.add(1, Relaxed);
-        self.completion.complete();
     }
 }
 
@@ -335,13 +306,15 @@ impl<K: Key> Table<K> {
     /// table lock.
     pub fn follow(&self, key: &K) -> Option<Follower<'_, K>> {
         let (flight, nth) = self.state.lock().follow(key)?;
-        Some(Follower {
-            handle: Handle {
-                table: self,
-                flight,
-            },
-            nth,
-        })
+        let handle = self.handle(flight);
+        Some(Follower { handle, nth })
+    }
+
+    fn handle(&self, flight: Arc<Flight<K>>) -> Handle<'_, K> {
+        Handle {
+            table: self,
+            flight,
+        }
     }
 
     /// Makes a ticket for a caller that may have to lead, as the task `me`.
@@ -368,10 +341,7 @@ impl<K: Key> Table<K> {
         )?;
         let (place, node) = ListArc::pair_from_pin_unique(flight);
         Ok(Ticket {
-            handle: Handle {
-                table: self,
-                flight: place.clone_arc(),
-            },
+            handle: self.handle(place.clone_arc()),
             place: Some(place),
             node: Some(node),
             over: false,
@@ -416,18 +386,14 @@ impl<'t, K: Key> Handle<'t, K> {
     /// Returns how many these are, or [`None`] if the flight was not up. Does not sleep. Takes the
     /// table lock.
     pub fn end(&self, answer: Option<i64>) -> Option<u32> {
-        let mut state = self.table.state.lock();
-        let ended = state.end(&self.flight, answer.unwrap_or(RETRY));
-        drop(state);
-        ended.map(Self::wake)
-    }
-
-    /// Wakes the waiters of a flight that has ended. Returns how many of them are followers.
-    fn wake(ended: ListArc<Flight<K>, 0>) -> u32 {
+        let ended = {
+            let mut state = self.table.state.lock();
+            state.end(&self.flight, answer.unwrap_or(RETRY))?
+        };
         // Invariant 2: nobody joins a flight that has left the table, so the counts are final.
         let (followers, waiters) = (ended.followers(), ended.waiters());
         Flight::wake(ended.into_arc(), waiters);
-        followers
+        Some(followers)
     }
 
     /// Waits until the flight has ended. The caller was counted as a waiter.
@@ -523,10 +489,8 @@ impl<'t, K: Key> Ticket<'t, K> {
         let mut state = table.state.lock();
         if !flight.closed.load(Relaxed) {
             if let Some((flight, nth)) = state.follow(&flight.key) {
-                return Entry::Follows(Follower {
-                    handle: Handle { table, flight },
-                    nth,
-                });
+                let handle = table.handle(flight);
+                return Entry::Follows(Follower { handle, nth });
             }
         }
         if let Some(node) = self.node.take() {
@@ -543,25 +507,12 @@ impl<'t, K: Key> Ticket<'t, K> {
         self.retire(answer)
     }
 
-    /// Leaves it to the owner of a [`Handle`] to end the flight.
-    ///
-    /// Does not sleep. Takes the table lock.
-    pub fn abandon(mut self) {
-        self.over = true;
-        let node = self.table.state.lock().remove_node(&self.flight);
-        drop(node);
-    }
-
     fn retire(&mut self, answer: Option<i64>) -> Option<u32> {
         if replace(&mut self.over, true) {
             return None;
         }
-        let mut state = self.table.state.lock();
-        let ended = state.end(&self.flight, answer.unwrap_or(RETRY));
-        let node = state.remove_node(&self.flight);
-        drop(state);
-        drop(node);
-        ended.map(Handle::wake)
+        self.leave_graph();
+        self.end(answer)
     }
 }
 
@@ -599,22 +550,18 @@ impl<'t, K: Key> Follower<'t, K> {
         killable: bool,
         pace: &mut Pace<'_, 't, K>,
     ) -> (Handle<'t, K>, Result<Option<i64>>) {
-        let ended = self.wait_for_answer(killable, pace);
-        (self.handle, ended)
-    }
-
-    fn wait_for_answer(&self, killable: bool, pace: &mut Pace<'_, 't, K>) -> Result<Option<i64>> {
         let waited = self.handle.wait(killable, pace);
-        if waited.is_err() && self.handle.leave(true) {
-            return waited.map(|()| None);
-        }
-        match self.handle.outcome.load(Relaxed) {
-            // A task that is about to handle a signal must not take up the work.
-            RETRY if waited == Err(ERESTARTSYS) || is_signalled(killable) => Err(ERESTARTSYS),
-            RETRY => Ok(None),
-            // Nobody else was told of this answer, so it wins over the signal.
-            answer => Ok(Some(answer)),
-        }
+        let answer = match waited {
+            Err(e) if self.handle.leave(true) => Err(e),
+            _ => match self.handle.outcome.load(Relaxed) {
+                // A task that is about to handle a signal must not take up the work.
+                RETRY if waited == Err(ERESTARTSYS) || is_signalled(killable) => Err(ERESTARTSYS),
+                RETRY => Ok(None),
+                // Nobody else was told of this answer, so it wins over the signal.
+                answer => Ok(Some(answer)),
+            },
+        };
+        (self.handle, answer)
     }
 }
 

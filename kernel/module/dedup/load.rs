@@ -22,7 +22,6 @@ use super::{
 };
 use kernel::{
     bindings,
-    current,
     module_dedup::{
         Entry,
         Flight,

@@ -109,17 +109,13 @@ struct Shown<'a>(&'a Step<Call>);
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Step {
-            flight,
-            helper,
-            work,
-        } = self.0;
+        let Step { flight, work } = self.0;
         let (call, leader) = (flight.key(), Comm(flight.leader()));
         match (&call.what, call.module.as_ref()) {
             (What::Request(asked), _) => {
                 f.write_fmt(fmt!("request for {}", asked.name))?;
-                if let Some(helper) = helper {
-                    f.write_fmt(fmt!(" with helper {}", Comm(*helper)))?;
+                if let Some(helper) = flight.helper() {
+                    f.write_fmt(fmt!(" with helper {}", Comm(helper)))?;
                 }
                 if let Some(work) = work {
                     let work = work.key();

@@ -27,7 +27,7 @@ use super::{
     TABLE, //
 };
 use kernel::{
-    bindings, current,
+    bindings,
     module_dedup::{
         runs::{
             Answer,

@@ -11,7 +11,14 @@ pub mod time;
 pub mod workqueue;
 
 pub mod prelude {
-    pub use crate::{init::PinInit, pin_init};
+    pub use crate::{
+        alloc::{flags::*, KBox, KVec},
+        current,
+        error::{code::*, Error, Result},
+        init::{InPlaceInit, PinInit},
+        pin_init,
+    };
+    pub use core::pin::Pin;
     pub use macros::pin_data;
 }
 

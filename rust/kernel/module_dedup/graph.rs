@@ -25,11 +25,6 @@ use super::{
     BUCKETS, //
 };
 use crate::{
-    alloc::KVec,
-    error::{
-        code::EDEADLK,
-        Result, //
-    },
     list::{
         impl_list_item,
         ListArc,
@@ -224,18 +219,15 @@ impl<K: Waits> State<K> {
 
 /// A step of a chain of waits, to be printed.
 pub struct Step<K: Key> {
-    /// What is waited for.
+    /// The flight that the step before waits for.
     pub flight: Arc<Flight<K>>,
-    /// The helper that was started for that.
-    pub helper: Option<TaskId>,
-    /// What is done in the name of the helper.
+    /// What the helper of that flight does, if it has one.
     pub work: Option<Arc<Flight<K>>>,
 }
 
 impl<K: Key> Step<K> {
     fn new(flight: ArcBorrow<'_, Flight<K>>) -> Self {
         Self {
-            helper: flight.helper(),
             flight: flight.into(),
             work: None,
         }
@@ -250,10 +242,7 @@ impl<K: Waits> Table<K> {
         let state = self.state.lock();
         let flight = state.by_id(id)?.into();
         drop(state);
-        Some(Handle {
-            table: self,
-            flight,
-        })
+        Some(self.handle(flight))
     }
 
     /// Whether a task has a ticket that is part of the graph.
@@ -301,7 +290,9 @@ impl<K: Waits> Table<K> {
         }
         let mut stop = state.under_way(id);
         while let Some((task, flight)) = stop {
-            let by_helper = chain.last_mut().filter(|step| step.helper.is_some());
+            let by_helper = chain
+                .last_mut()
+                .filter(|step| step.flight.helper().is_some());
             if let Some(step) = by_helper {
                 step.work = state.oldest(task).map(Arc::from);
             }
@@ -337,5 +328,11 @@ impl<K: Key> Ticket<'_, K> {
         if let Some(node) = self.node.take() {
             self.handle.table.state.lock().add_node(node);
         }
+    }
+
+    /// Takes the ticket out of the graph.
+    pub(super) fn leave_graph(&self) {
+        let node = self.table.state.lock().remove_node(&self.flight);
+        drop(node);
     }
 }

@@ -15,7 +15,7 @@ use super::{
     Ticket, //
 };
 use crate::{
-    error::Result,
+    prelude::*,
     sync::{
         Arc,
         ArcBorrow, //
@@ -48,20 +48,19 @@ impl<K: File> State<K> {
     }
 }
 
-impl<'t, K: File> Ticket<'t, K> {
-    /// The flight that this one has to wait for, if there is one.
+impl<'t, K: File> Handle<'t, K> {
+    /// The flight that is under way for the same file.
     ///
     /// Takes the table lock.
-    pub fn is_ahead(&self) -> Option<Handle<'t, K>> {
+    pub fn first(&self) -> Handle<'t, K> {
         let state = self.table.state.lock();
-        let flight = state.ahead_of(self)?;
+        let first = state.first_for(self).map(Into::into);
         drop(state);
-        Some(Handle {
-            table: self.table,
-            flight,
-        })
+        first.map_or_else(|| self.clone(), |first| self.table.handle(first))
     }
+}
 
+impl<'t, K: File> Ticket<'t, K> {
     /// Waits until it is the turn of this flight, which is up.
     ///
     /// Sleeps interruptibly. Fails with `ERESTARTSYS` if a signal came first, and with what `pace`
@@ -74,10 +73,7 @@ impl<'t, K: File> Ticket<'t, K> {
             };
             flight.add_waiter();
             drop(state);
-            let ahead = Handle {
-                table: self.table,
-                flight,
-            };
+            let ahead = self.table.handle(flight);
             if let Err(e) = ahead.wait(false, pace) {
                 ahead.leave(false);
                 return Err(e);

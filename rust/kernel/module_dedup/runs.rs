@@ -15,6 +15,7 @@ use super::{
     Handle,
     Key,
     Table,
+    Ticket,
     PENDING,
     RETRY, //
 };
@@ -117,11 +118,17 @@ impl<K: Key> Table<K> {
         let state = self.state.lock();
         let flight = state.find(key).filter(|it| wanted(&it.key))?.into();
         drop(state);
-        let handle = Handle {
-            table: self,
-            flight,
-        };
-        handle.end(Some(answer))
+        self.handle(flight).end(Some(answer))
+    }
+}
+
+impl<K: Key> Ticket<'_, K> {
+    /// Leaves it to the owner of a [`Handle`] to end the flight.
+    ///
+    /// Does not sleep. Takes the table lock.
+    pub fn abandon(mut self) {
+        self.over = true;
+        self.leave_graph();
     }
 }
 

@@ -12,12 +12,9 @@ use super::{
     Table, //
 };
 use crate::{
-    alloc::{
-        flags::GFP_KERNEL,
-        KVec, //
-    },
-    error::Result,
-    sync::Arc, //
+    prelude::*,
+    sync::Arc,
+    time::Delta, //
 };
 
 /// The largest number of flights that are shown.
@@ -31,6 +28,13 @@ pub struct Seen<K: Key> {
     pub flight: Arc<Flight<K>>,
     /// What it waited for, if that was anything that the table knows of.
     pub waits_for: Option<Step<K>>,
+}
+
+impl<K: Key> Flight<K> {
+    /// How long ago its leader has asked.
+    pub fn age(&self) -> Delta {
+        self.since.elapsed()
+    }
 }
 
 impl<K: Waits> Table<K> {

@@ -6,7 +6,6 @@
 //! gives up, another waiter is woken, and takes its place.
 
 use super::{
-    line::File,
     Handle,
     Key, //
 };
@@ -64,22 +63,9 @@ impl<K: Key> Drop for Watch<'_, K> {
         let others = flight.is_up() && flight.waiters() > 0;
         drop(state);
         if others {
-            flight.wake_early();
-        }
-    }
-}
-
-impl<'t, K: File> Handle<'t, K> {
-    /// The flight that is under way for the same file.
-    ///
-    /// Takes the table lock.
-    pub fn first(&self) -> Handle<'t, K> {
-        let state = self.table.state.lock();
-        let first = state.first_for(self).map(Into::into);
-        drop(state);
-        Handle {
-            table: self.table,
-            flight: first.unwrap_or_else(|| self.flight.clone()),
+            // It looks around, and sleeps again.
+            flight.early.add(1, Relaxed);
+            flight.completion.complete();
         }
     }
 }
