@@ -118,7 +118,8 @@ static bool module_dedup_look(struct module_dedup_image *image, char *name)
 	unsigned int n;
 	Elf_Ehdr ehdr;
 
-	if (!module_dedup_add(image, 0, size))
+	/* Within an image that is longer than memory no offset means anything. */
+	if (!access_ok(image->start, image->len) || !module_dedup_add(image, 0, size))
 		return false;
 
 	memcpy(&ehdr, image->page, sizeof(ehdr));
