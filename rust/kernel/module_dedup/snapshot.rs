@@ -12,7 +12,11 @@ use super::{
     Table, //
 };
 use crate::{
-    prelude::*,
+    alloc::{
+        flags::GFP_KERNEL,
+        KVec, //
+    },
+    error::Result,
     sync::Arc,
     time::Delta, //
 };
