@@ -68,24 +68,6 @@ TEST_F_TIMEOUT(no_memory, each_of_our_allocations, 120)
 	close(fd);
 }
 
-/* A caller whose nth allocation in the call fails. */
-static void start_failing(struct caller *c, int nth)
-{
-	fflush(stdout);
-	c->pid = fork();
-	if (!c->pid) {
-		int fd = open(TEST_KO, O_RDONLY);
-
-		if (fail_nth(nth) < 0)
-			_exit(1);
-		c->err = finit(fd, "gate=0", 0);
-		if (fail_nth(0) < 0)
-			_exit(1);
-		atomic_store(&c->done, 1);
-		_exit(0);
-	}
-}
-
 /*
  * Whichever record is missing, one of two callers loads the module. The other
  * one joins it, but for where the first one could not even be described.
@@ -102,7 +84,9 @@ TEST_F_TIMEOUT(no_memory, one_load_without_each_of_our_allocations, 120)
 
 		gates_reset();
 		callers_init();
-		start_failing(&callers[0], nth);
+		callers_release();
+		callers[0].failing = nth;
+		caller_start(&callers[0], TEST_KO, "gate=0", 0);
 		wait_entered_or_done(1, callers, 1);
 		if (callers_done(callers, 1))
 			break;

@@ -720,14 +720,8 @@ TEST_F_SLOW(requests, no_memory_for_the_leader)
 		;
 	ASSERT_GE(20, nth);
 	places_take(callers);
-	leader->request = true;
-	leader->pid = fork();
-	if (!leader->pid) {
-		leader->err = request_failing("slow", nth);
-		atomic_store(&leader->done, 1);
-		_exit(0);
-	}
-	callers_settle(leader, 1);
+	leader->failing = nth;
+	requester_add(leader, "slow");
 	for (int i = 0; i < 3; i++)
 		requester_add(&more[i], "slow");
 	places_free(callers);

@@ -12,6 +12,7 @@
 
 #include "callers.h"
 #include "clock.h"
+#include "faults.h"
 #include "files.h"
 #include "gates.h"
 #include "modules.h"
@@ -46,14 +47,18 @@ static void caller_run(struct caller *c)
 	while (!atomic_load(callers_go))
 		syscall(SYS_futex, callers_go, FUTEX_WAIT, 0, NULL, NULL, 0);
 
+	if (c->failing && !c->request && fail_nth(c->failing) < 0)
+		_exit(1);
 	if (c->request)
-		c->err = request(c->path);
+		c->err = request_failing(c->path, c->failing);
 	else if (fd < 0)
 		c->err = errno;
 	else if (c->copy)
 		c->err = load_copy(c->path, c->args);
 	else
 		c->err = finit(fd, c->args, c->flags);
+	if (c->failing)
+		fail_nth(0);
 	c->returned = now_ns();
 	c->read = bytes_read() - before;
 	atomic_store(&c->done, 1);

@@ -26,6 +26,8 @@ struct caller {
 	bool copy;
 	/* Whether it has the kernel request what path says. */
 	bool request;
+	/* Which of the allocations that the kernel makes for the call fails, if not 0. */
+	int failing;
 	/* What it does before the call, if not NULL. */
 	void (*before)(struct caller *c);
 	atomic_int ready;
