@@ -10,8 +10,10 @@
  * is set, and then it has to be the last test of all.
  */
 
+#include <fcntl.h>
 #include <signal.h>
 
+#include "lib/faults.h"
 #include "lib/harness.h"
 
 #define ALLOW "DEDUP_TEST_MODULES_DISABLED"
@@ -38,13 +40,38 @@ FIXTURE_TEARDOWN(still_allowed)
 	gates_open(~0);
 }
 
+/* Which of the allocations of a call is that of its ticket, or 0. */
+static int ticket_allocation(void)
+{
+	int alone = 0, nth = 0, err = 0, fd;
+
+	if (!has_counters() || !faults_init())
+		return 0;
+	fd = open(C_KO, O_RDONLY | O_CLOEXEC);
+	/* Without memory for its arguments a call goes alone, too. */
+	while (alone < 2 && !err) {
+		struct stats before = read_stats();
+
+		fail_nth(++nth);
+		err = finit(fd, "tag=1", 0);
+		fail_nth(0);
+		unload("test_dedup_c");
+		alone += stats_since(before).bypassed;
+	}
+	close(fd);
+	return err ? 0 : nth;
+}
+
 TEST_F(still_allowed, modules_are_disabled_meanwhile)
 {
 	struct caller *in_line = &callers[1], *leader = &callers[1 + OTHERS];
-	struct caller *followers = leader + 1;
+	struct caller *followers = leader + 1, *without_memory = followers + OTHERS;
 	struct stats since;
 	int err;
 
+	without_memory->failing = ticket_allocation();
+	gates_reset();
+	self->before = read_stats();
 	/* These wait for their turn: two that are the same call, and two more. */
 	caller_add(&callers[0], TEST_KO, "gate=0 fail=-5", 0);
 	gates_wait_entered(1);
@@ -57,7 +84,10 @@ TEST_F(still_allowed, modules_are_disabled_meanwhile)
 	gates_wait_entered(2);
 	callers_start(followers, OTHERS, B_KO, "gate=1", 0);
 	callers_settle(followers, OTHERS);
-	EXPECT_EQ(0, callers_done(callers, 2 + 2 * OTHERS));
+	/* And this one, which will have no memory for a ticket then. */
+	caller_add(without_memory, B_KO, "gate=1", 0);
+	EXPECT_EQ(0, callers_done(callers, 3 + 2 * OTHERS));
+	EXPECT_EQ(self->before.bypassed, read_stats().bypassed);
 
 	ASSERT_EQ(0, spit(DISABLED, "1"));
 	err = load(C_KO, "", 0);
@@ -67,11 +97,12 @@ TEST_F(still_allowed, modules_are_disabled_meanwhile)
 	callers_wait(leader, 1);
 	gates_open(~0);
 	callers_wait(callers, 1 + OTHERS);
-	callers_wait(followers, OTHERS);
+	callers_wait(followers, OTHERS + 1);
 	/* It had begun to load before. */
 	EXPECT_EQ(EIO, callers[0].err);
 	EXPECT_EQ(OTHERS, callers_with(in_line, OTHERS, EPERM));
 	EXPECT_EQ(OTHERS, callers_with(followers, OTHERS, EPERM));
+	EXPECT_EQ(EPERM, without_memory->err);
 	EXPECT_EQ(2, gates_entered());
 	EXPECT_FALSE(module_live("test_dedup"));
 	EXPECT_FALSE(module_live("test_dedup_b"));
@@ -83,6 +114,7 @@ TEST_F(still_allowed, modules_are_disabled_meanwhile)
 	since = stats_since(self->before);
 	EXPECT_COUNT(0, since.interrupted);
 	EXPECT_COUNT(0, since.late);
+	EXPECT_COUNT(!!without_memory->failing, since.bypassed);
 }
 
 TEST_HARNESS_MAIN
