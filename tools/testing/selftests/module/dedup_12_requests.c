@@ -150,6 +150,32 @@ TEST_F(requests, module_is_removed_meanwhile)
 	    module_live("test_dedup") ? "loaded" : "not loaded");
 }
 
+/* They do not even wait for the run from before the removal. */
+TEST_F(requests, run_from_before_a_removal_is_not_joined)
+{
+	helper_script("late", "load " TEST_KO "\ngate\n");
+	requester_add(&callers[0], "late");
+	EXPECT_EQ(0, helper_result("late", 0));
+	ASSERT_EQ(0, unload("test_dedup"));
+	helper_script_next("late", "load " TEST_KO "\ngate go2\n");
+	requester_add(&callers[1], "late");
+	helpers_wait_started("late", 2);
+	EXPECT_COUNT(0, stats_since(self->before).waited);
+	/* Whoever comes next joins that one. */
+	requester_add(&callers[2], "late");
+	helper_go2("late");
+	callers_wait(&callers[1], 2);
+	EXPECT_EQ(2, callers_with(&callers[1], 2, 0));
+	EXPECT_TRUE(module_live("test_dedup"));
+	EXPECT_EQ(0, callers_done(callers, 1));
+	helper_go("late");
+	callers_wait(callers, 1);
+	EXPECT_EQ(0, callers[0].err);
+	EXPECT_COUNT(2, helpers_started("late"));
+	EXPECT_COUNT(2, stats_since(self->before).requests_led);
+	EXPECT_COUNT(1, stats_since(self->before).requests_joined);
+}
+
 /* Nothing is kept: the next request is a new one. */
 TEST_F(requests, nothing_is_cached)
 {

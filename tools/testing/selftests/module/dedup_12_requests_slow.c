@@ -7,6 +7,8 @@
  * kernel waits for a place for a helper.
  */
 
+#include <signal.h>
+
 #include "lib/requests_fixture.h"
 
 /* More of them than this are not joined. */
@@ -140,6 +142,58 @@ TEST_F_SLOW(requests, first_helper_succeeds_after_all)
 }
 
 /*
+ * A follower has lost patience with the first helper, and was served by one of its
+ * own. Others come later: a third helper runs for them, who have not left the
+ * first one, so its end is not for them.
+ */
+static void third_helper(struct __test_metadata *_metadata, struct _test_data_requests *self,
+			 const char *first)
+{
+	helper_script("slow", first);
+	requester_add(&callers[0], "slow");
+	helpers_wait_started("slow", 1);
+	helper_script_next("slow", "exit 0\n");
+	requester_add(&callers[1], "slow");
+	callers_wait(&callers[1], 1);
+	EXPECT_EQ(0, callers[1].err);
+	EXPECT_EQ(2, helpers_started("slow"));
+	helper_script_next("slow", "gate go2\n");
+	requester_add(&callers[2], "slow");
+	helpers_wait_started("slow", 3);
+	helper_script_next("slow", "exit 7\n");
+	requester_add(&callers[3], "slow");
+	helper_go("slow");
+	callers_wait(callers, 1);
+}
+
+TEST_F_SLOW(requests, first_helper_fails_while_a_third_one_runs)
+{
+	third_helper(_metadata, self, "gate\nexit 8\n");
+	EXPECT_EQ(STATUS(8), callers[0].err);
+	helper_go2("slow");
+	callers_wait(&callers[2], 2);
+	EXPECT_EQ(0, callers[2].err);
+	EXPECT_COUNT(0, callers[3].err);
+	EXPECT_COUNT(3, helpers_started("slow"));
+	EXPECT_COUNT(1, stats_since(self->before).requests_joined);
+	EXPECT_COUNT(0, stats_since(self->before).retried);
+}
+
+TEST_F_SLOW(requests, first_helper_succeeds_while_a_third_one_runs)
+{
+	third_helper(_metadata, self, "gate\n");
+	EXPECT_EQ(0, callers[0].err);
+	/* This is for nobody else, and so they see that they had to wait for it. */
+	kill(helper_noted("slow", ".started", 2), SIGKILL);
+	callers_wait(&callers[2], 2);
+	EXPECT_EQ(SIGKILL, callers[2].err);
+	EXPECT_EQ(STATUS(7), callers[3].err);
+	EXPECT_EQ(4, helpers_started("slow"));
+	EXPECT_COUNT(0, stats_since(self->before).requests_joined);
+	EXPECT_COUNT(1, stats_since(self->before).retried);
+}
+
+/*
  * Each helper needs what was requested. There are no more places at last, and so
  * it ends, as it does on stock.
  */
@@ -192,6 +246,7 @@ TEST_F_SLOW(requests, too_many_names)
 	struct caller *others = &callers[names];
 	struct stats since;
 	long long begun;
+	bool shown;
 	int missed;
 
 	places_take(callers);
@@ -210,12 +265,15 @@ TEST_F_SLOW(requests, too_many_names)
 	requester_add(&others[0], "another");
 	requester_add(&others[1], "another");
 	since = stats_since(self->before);
+	/* Those that go alone have no line, and do not count. */
+	shown = in_flight("\nand 128 more\n");
 	missed = callers_done(&callers[PLACES], names - PLACES);
 	EXPECT_TRUE(!missed || now_ns() - begun >= PLACE_WAIT);
 	places_free(callers);
 	callers_wait(&callers[PLACES], names - PLACES + 2);
 	if (missed)
 		SKIP(return, "this machine is too slow");
+	EXPECT_COUNT(true, shown);
 	EXPECT_COUNT(more + 2, since.requests_alone);
 	EXPECT_COUNT(0, since.requests_joined);
 	/* They have no script. */
