@@ -494,4 +494,45 @@ TEST_F_SLOW(seen, long_wait_is_told_once)
 	EXPECT_EQ(n - 1, callers_with(callers, n, 0));
 }
 
+/*
+ * One who has waited for 10 s does so behind another one, and goes on to wait when
+ * it is the turn of that one: which has only begun.
+ */
+TEST_F_SLOW(seen, wait_behind_others_is_told_once)
+{
+	long long begun;
+	pid_t waiter;
+	long slept;
+
+	log_expect("Call Trace:");
+	caller_add(&callers[0], TEST_KO, "gate=0 fail=-5", 0);
+	gates_wait_entered(1);
+	caller_add(&callers[1], TEST_KO, "gate=1 fail=-5", 0);
+	/* What a helper has started looks every second whether it waits for itself. */
+	helper_script("late", "load " TEST_KO "\n");
+	requester_add(&callers[2], "late");
+	waiter = helper_pid("late", 0);
+	loader_settle(waiter);
+	begun = now_ns();
+	while (now_ns() - begun < 10 * NSEC_PER_SEC)
+		nap();
+	slept = process_sleeps(waiter);
+	while (process_sleeps(waiter) < slept + 3)
+		nap();
+	EXPECT_NE(NULL, log_find(self->log, REPORTED));
+	gates_open(1);
+	callers_wait(callers, 1);
+	gates_wait_entered(2);
+	slept = process_sleeps(waiter);
+	while (process_sleeps(waiter) < slept + 3)
+		nap();
+	EXPECT_EQ(NULL, log_find(self->log, REPORTED));
+	log_expect("nothing");
+	gates_open(3);
+	callers_wait(&callers[1], 2);
+	EXPECT_EQ(2, callers_with(callers, 2, EIO));
+	EXPECT_EQ(0, callers[2].err);
+	EXPECT_EQ(0, helper_result("late", 0));
+}
+
 TEST_HARNESS_MAIN
