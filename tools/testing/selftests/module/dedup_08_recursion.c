@@ -200,6 +200,62 @@ TEST_F(recursion, three_modules)
 	SAW("a chain of three", "innermost %s, all live", errno_name(EDEADLK));
 }
 
+static const char *hop_name(int i)
+{
+	static char name[32];
+
+	snprintf(name, sizeof(name), "dedup_hop_%02d", i);
+	return name;
+}
+
+static const char *hop_path(int i)
+{
+	static char path[64];
+
+	snprintf(path, sizeof(path), "/tmp/%s.ko", hop_name(i));
+	return path;
+}
+
+/*
+ * As long a chain as there can be, with all helpers that there can be at a time:
+ * each of them follows a load, which has requested the next one.
+ */
+TEST_F_SLOW(recursion, chain_of_fifty)
+{
+	const int last = PLACES - 1;
+	char args[64], script[128];
+
+	for (int i = 0; i < PLACES; i++) {
+		int next = (i + 1) % PLACES;
+
+		ASSERT_EQ(0, copy_module(B_KO, "test_dedup_b", hop_path(i), hop_name(i)));
+		snprintf(args, sizeof(args), "request=%s", hop_name(next));
+		snprintf(script, sizeof(script), "gate\nload %s %s\n", hop_path(next), args);
+		helper_script(hop_name(i), script);
+	}
+	for (int i = 0; i < PLACES; i++) {
+		snprintf(args, sizeof(args), "request=%s", hop_name(i));
+		helper_start(hop_name(i), &callers[i], strdup(hop_path(i)), strdup(args));
+	}
+	for (int i = 0; i < last; i++) {
+		helper_go(hop_name(i));
+		loader_settle(helper_pid(hop_name(i), 0));
+	}
+	helper_go(hop_name(last));
+	EXPECT_EQ(EDEADLK, helper_result(hop_name(last), 0));
+	callers_wait(callers, PLACES);
+	EXPECT_EQ(PLACES, callers_with(callers, PLACES, 0));
+	EXPECT_EQ(PLACES, gates_entered());
+	refused(_metadata, self, helper_pid(hop_name(last), 0),
+		(const char *const[]){ "load of dedup_hop_00 by", "request for dedup_hop_00",
+				       "load of dedup_hop_01 by", "...", NULL });
+	quick_removals();
+	for (int i = 0; i < PLACES; i++) {
+		EXPECT_EQ(0, unload(hop_name(i)));
+		unlink(hop_path(i));
+	}
+}
+
 /* The requested module needs a symbol of the one that requests it. */
 TEST_F(recursion, symbols)
 {

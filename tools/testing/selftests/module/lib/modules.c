@@ -56,6 +56,22 @@ int load_once(const char *path)
 	return err == EEXIST ? 0 : err;
 }
 
+int copy_module(const char *from, const char *name, const char *to, const char *other)
+{
+	size_t len, name_len = strlen(name);
+	char *image = read_file(from, &len);
+	int err;
+
+	if (!image)
+		return -ENOENT;
+	/* Also where it is not that of the module: in lines that people read. */
+	for (char *at = image; (at = memmem(at, image + len - at, name, name_len + 1));)
+		memcpy(at, other, name_len);
+	err = write_file(to, image, len);
+	free(image);
+	return err;
+}
+
 int unload(const char *name)
 {
 	return syscall(SYS_delete_module, name, O_NONBLOCK) ? errno : 0;

@@ -31,6 +31,12 @@ int load_copy(const char *path, const char *args);
 /* Loads a module, unless that was done before. Returns 0 or an errno. */
 int load_once(const char *path);
 
+/*
+ * Makes a file a copy of a module that has another name, which must be as long.
+ * Returns 0 or -errno.
+ */
+int copy_module(const char *from, const char *name, const char *to, const char *other);
+
 /* Returns 0 or an errno. */
 int unload(const char *name);
 
