@@ -285,6 +285,45 @@ TEST_F(own_rights, denied_late_duplicate)
 	EXPECT_EQ(1, gates_entered());
 }
 
+/* The same for init_module(): before, while and after others load. */
+TEST_F(own_rights, denied_copies)
+{
+	struct caller *denied = &callers[1 + FOLLOWERS];
+	int audit = audit_open(), asked = 0;
+	struct stats since;
+
+	if (audit < 0)
+		SKIP(return, "the records of audit cannot be read");
+	for (int i = 0; i < 4; i++)
+		denied[i].before = be_denied;
+	copier_add(&denied[0], TEST_KO, "gate=0");
+	EXPECT_EQ(1, callers_done(denied, 1));
+	copier_add(&callers[0], TEST_KO, "gate=0");
+	gates_wait_entered(1);
+	copiers_start(&callers[1], FOLLOWERS, TEST_KO, "gate=0");
+	callers_settle(&callers[1], FOLLOWERS);
+	copier_add(&denied[1], TEST_KO, "gate=0");
+	copier_add(&denied[2], TEST_KO, "tag=9");
+	EXPECT_EQ(3, callers_done(denied, 3))
+		TH_LOG("those who are denied wait for the flight");
+	EXPECT_EQ(0, callers_done(callers, 1 + FOLLOWERS));
+	gates_open(1);
+	callers_wait(callers, 1 + FOLLOWERS);
+	copier_add(&denied[3], TEST_KO, "gate=0");
+	callers_wait(denied, 4);
+	EXPECT_EQ(4, callers_with(denied, 4, EACCES));
+	EXPECT_EQ(0, callers[0].err);
+	EXPECT_EQ(FOLLOWERS, callers_with(&callers[1], FOLLOWERS, EEXIST));
+	while (audit_next_denied(audit) == denied[0].pid)
+		asked++;
+	EXPECT_EQ(1, asked);
+	since = stats_since(self->before);
+	EXPECT_COUNT(1, since.copies_led);
+	EXPECT_COUNT(FOLLOWERS, since.copies_joined);
+	EXPECT_COUNT(0, since.bypassed);
+	close(audit);
+}
+
 /* Whoever comes first: those who may load do, with one load, the others do not. */
 TEST_F(own_rights, many_of_both_at_once)
 {

@@ -151,6 +151,7 @@ TEST_F(dead_leader, by_init_module)
 	die(_metadata, &callers[0]);
 	callers_wait(&callers[1], 2);
 	EXPECT_EQ(2, callers_with(&callers[1], 2, EBUSY));
+	EXPECT_COUNT(1, stats_since(self->before).copies_joined);
 	copied = load_copy(path, "");
 	file = load(path, "", 0);
 	EXPECT_EQ(EBUSY, copied);

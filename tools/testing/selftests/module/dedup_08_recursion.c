@@ -134,6 +134,12 @@ TEST_F(recursion, init_module)
 	one_module(_metadata, self, "init " TEST_KO "\n", "init_module()");
 }
 
+TEST_F(recursion, init_module_by_both)
+{
+	callers[0].copy = true;
+	one_module(_metadata, self, "init " TEST_KO "\n", "init_module() by both");
+}
+
 TEST_F(recursion, helper_forks)
 {
 	one_module(_metadata, self, "fork\n" SELF, "helper forks");
@@ -180,6 +186,25 @@ TEST_F(recursion, two_modules)
 		(const char *const[]){ "load of test_dedup by", "loads test_dedup_b,",
 				       "request for a", "request for b", NULL });
 	SAW("two modules request each other", "inner %s, both live", errno_name(EDEADLK));
+}
+
+/* The same by init_module(): the innermost one follows the first one. */
+TEST_F(recursion, two_copies)
+{
+	helper_script("b", "init " B_KO " request=a\n");
+	helper_script("a", "init " TEST_KO " request=b\n");
+	callers[0].copy = true;
+	caller_start(&callers[0], TEST_KO, "request=b", 0);
+	EXPECT_EQ(EDEADLK, helper_result("a", 0));
+	EXPECT_EQ(0, helper_result("b", 0));
+	callers_wait(callers, 1);
+	EXPECT_EQ(0, callers[0].err);
+	EXPECT_TRUE(module_live("test_dedup"));
+	EXPECT_TRUE(module_live("test_dedup_b"));
+	EXPECT_COUNT(2, stats_since(self->before).copies_led);
+	refused(_metadata, self, helper_pid("a", 0),
+		(const char *const[]){ "load of test_dedup by", "loads test_dedup_b,",
+				       "request for a", "request for b", NULL });
 }
 
 TEST_F(recursion, three_modules)
@@ -287,14 +312,17 @@ TEST_F(recursion, helper_requests_in_turn)
  * A circle that is closed while a child of the helper waits for a name. Whoever
  * follows the child has nothing to do with that, and tries again.
  */
-TEST_F(recursion, refused_leader_has_followers)
+static void refused_leader(struct __test_metadata *_metadata, struct _test_data_recursion *self,
+			   const char *script, bool copy)
 {
 	ASSERT_EQ(0, copy_file(TEST_KO, COPY));
-	helper_script("self", "spawn\nload " COPY "\ngate\nwait\n");
+	helper_script("self", script);
 	helper_start("self", &callers[0], TEST_KO, "request=self");
 	loader_settle(helper_pid("self", 0));
-	caller_add(&callers[1], COPY, "", 0);
-	caller_add(&callers[2], COPY, "", 0);
+	for (int i = 1; i < 3; i++) {
+		callers[i].copy = copy;
+		caller_add(&callers[i], COPY, "", 0);
+	}
 	helper_go("self");
 	EXPECT_EQ(EDEADLK, helper_result("self", 0));
 	callers_wait(callers, 3);
@@ -303,6 +331,16 @@ TEST_F(recursion, refused_leader_has_followers)
 	EXPECT_EQ(2, callers_with(&callers[1], 2, EEXIST));
 	EXPECT_COUNT(1, stats_since(self->before).refused);
 	EXPECT_COUNT(2, stats_since(self->before).retried);
+}
+
+TEST_F(recursion, refused_leader_has_followers)
+{
+	refused_leader(_metadata, self, "spawn\nload " COPY "\ngate\nwait\n", false);
+}
+
+TEST_F(recursion, refused_leader_of_a_copy_has_followers)
+{
+	refused_leader(_metadata, self, "spawn\ninit " COPY "\ngate\nwait\n", true);
 }
 
 /*

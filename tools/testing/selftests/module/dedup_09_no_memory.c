@@ -117,4 +117,47 @@ TEST_F_TIMEOUT(no_memory, one_load_without_each_of_our_allocations, 120)
 	    loads - joined, loads);
 }
 
+/* The same for init_module(). */
+TEST_F_TIMEOUT(no_memory, one_copy_without_each_of_our_allocations, 120)
+{
+	int alone = 0;
+
+	/* What security modules allocate is for the first time only. */
+	ASSERT_EQ(0, load_copy(TEST_KO, ""));
+	ASSERT_EQ(0, unload("test_dedup"));
+	/* As above. */
+	log_expect("Call Trace:");
+	for (int nth = 1; ; nth++) {
+		struct stats before = read_stats(), since;
+
+		gates_reset();
+		callers_init();
+		callers[0].failing = nth;
+		copier_add(&callers[0], TEST_KO, "gate=0");
+		wait_entered_or_done(1, callers, 1);
+		if (callers_done(callers, 1))
+			break;
+
+		since = stats_since(before);
+		EXPECT_COUNT(1, since.copies_led + since.bypassed);
+		alone += since.bypassed;
+		copier_add(&callers[1], TEST_KO, "gate=0");
+		gates_open(1);
+		callers_wait(callers, 2);
+		EXPECT_EQ(0, callers[0].err);
+		EXPECT_EQ(EEXIST, callers[1].err);
+		EXPECT_EQ(1, gates_entered());
+		if (!since.bypassed) {
+			EXPECT_COUNT(1, stats_since(before).copies_joined)
+				TH_LOG("without allocation %d nobody could join", nth);
+		}
+		EXPECT_EQ(0, unload("test_dedup"));
+	}
+	log_expect("nothing");
+	callers_wait(callers, 1);
+	EXPECT_EQ(ENOMEM, callers[0].err);
+	/* The ticket, and perhaps what the look at the image needs. */
+	EXPECT_COUNT(true, alone >= 1);
+}
+
 TEST_HARNESS_MAIN

@@ -36,7 +36,8 @@ static const char * const lines[] = {
 	"Average mod size", "Average mod text size",
 	"Flights led", "Calls joined", "Joined bytes saved", "Most followers at once",
 	"Followers interrupted", "Same file, other call", "Retried after leader end",
-	"Late duplicates", "Calls not joinable", "Leaders that died", "Deadlocks refused",
+	"Late duplicates", "Copies led", "Copies joined", "Late copies", "Copy bytes saved",
+	"Calls not joinable", "Leaders that died", "Deadlocks refused",
 	"Requests led", "Requests joined", "Requests not joinable", "Total time waited (us)",
 	"Longest wait (us)",
 };

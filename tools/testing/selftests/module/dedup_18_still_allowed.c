@@ -66,6 +66,7 @@ TEST_F(still_allowed, modules_are_disabled_meanwhile)
 {
 	struct caller *in_line = &callers[1], *leader = &callers[1 + OTHERS];
 	struct caller *followers = leader + 1, *without_memory = followers + OTHERS;
+	struct caller *copier = without_memory + 1, *copiers = copier + 1;
 	struct stats since;
 	int err;
 
@@ -86,7 +87,12 @@ TEST_F(still_allowed, modules_are_disabled_meanwhile)
 	callers_settle(followers, OTHERS);
 	/* And this one, which will have no memory for a ticket then. */
 	caller_add(without_memory, B_KO, "gate=1", 0);
-	EXPECT_EQ(0, callers_done(callers, 3 + 2 * OTHERS));
+	/* These follow a copy. */
+	copier_add(copier, C_KO, "gate=2");
+	gates_wait_entered(3);
+	copiers_start(copiers, OTHERS, C_KO, "gate=2");
+	callers_settle(copiers, OTHERS);
+	EXPECT_EQ(0, callers_done(callers, 4 + 3 * OTHERS));
 	EXPECT_EQ(self->before.bypassed, read_stats().bypassed);
 
 	ASSERT_EQ(0, spit(DISABLED, "1"));
@@ -94,18 +100,23 @@ TEST_F(still_allowed, modules_are_disabled_meanwhile)
 	EXPECT_EQ(EPERM, err);
 
 	kill(leader->pid, SIGKILL);
+	kill(copier->pid, SIGKILL);
 	callers_wait(leader, 1);
+	callers_wait(copier, 1);
 	gates_open(~0);
 	callers_wait(callers, 1 + OTHERS);
 	callers_wait(followers, OTHERS + 1);
+	callers_wait(copiers, OTHERS);
 	/* It had begun to load before. */
 	EXPECT_EQ(EIO, callers[0].err);
 	EXPECT_EQ(OTHERS, callers_with(in_line, OTHERS, EPERM));
 	EXPECT_EQ(OTHERS, callers_with(followers, OTHERS, EPERM));
 	EXPECT_EQ(EPERM, without_memory->err);
-	EXPECT_EQ(2, gates_entered());
+	EXPECT_EQ(OTHERS, callers_with(copiers, OTHERS, EPERM));
+	EXPECT_EQ(3, gates_entered());
 	EXPECT_FALSE(module_live("test_dedup"));
 	EXPECT_FALSE(module_live("test_dedup_b"));
+	EXPECT_FALSE(module_live("test_dedup_c"));
 	SAW("modules_disabled=1 is set while 4 wait in line and 4 follow",
 	    "%d and %d get EPERM, %d and %d succeed", callers_with(in_line, OTHERS, EPERM),
 	    callers_with(followers, OTHERS, EPERM), callers_with(in_line, OTHERS, 0),

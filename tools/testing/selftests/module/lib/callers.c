@@ -40,6 +40,8 @@ static void caller_run(struct caller *c)
 	int fd = c->request ? -1 : open(c->path, O_RDONLY | O_CLOEXEC);
 	long before;
 
+	if (c->copy && !c->image.data)
+		c->image = image_of(c->path, 0);
 	if (c->before)
 		c->before(c);
 	before = bytes_read();
@@ -54,7 +56,7 @@ static void caller_run(struct caller *c)
 	else if (fd < 0)
 		c->err = errno;
 	else if (c->copy)
-		c->err = load_copy(c->path, c->args);
+		c->err = init(&c->image, c->args);
 	else
 		c->err = finit(fd, c->args, c->flags);
 	if (c->failing)
@@ -95,6 +97,13 @@ void callers_start(struct caller *c, int n, const char *path, const char *args, 
 	}
 }
 
+void copiers_start(struct caller *c, int n, const char *path, const char *args)
+{
+	for (int i = 0; i < n; i++)
+		c[i].copy = true;
+	callers_start(c, n, path, args, 0);
+}
+
 void requesters_start(struct caller *c, int n, const char *name)
 {
 	for (int i = 0; i < n; i++)
@@ -118,6 +127,12 @@ void caller_add(struct caller *c, const char *path, const char *args, int flags)
 	callers_release();
 	caller_start(c, path, args, flags);
 	callers_settle(c, 1);
+}
+
+void copier_add(struct caller *c, const char *path, const char *args)
+{
+	c->copy = true;
+	caller_add(c, path, args, 0);
 }
 
 void requester_add(struct caller *c, const char *name)

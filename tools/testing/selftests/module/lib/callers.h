@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+#include "modules.h"
 #include "stats.h"
 
 #define MAX_CALLERS 1024
@@ -22,8 +23,9 @@ struct caller {
 	const char *path;
 	const char *args;
 	int flags;
-	/* Whether it calls init_module(). */
+	/* Whether it calls init_module(), and with what, if that is not what path has. */
 	bool copy;
+	struct image image;
 	/* Whether it has the kernel request what path says. */
 	bool request;
 	/* Which of the allocations that the kernel makes for the call fails, if not 0. */
@@ -52,6 +54,9 @@ void caller_start(struct caller *c, const char *path, const char *args, int flag
 /* Starts n callers that make the same call. All are ready for it on return. */
 void callers_start(struct caller *c, int n, const char *path, const char *args, int flags);
 
+/* The same for callers of init_module(). */
+void copiers_start(struct caller *c, int n, const char *path, const char *args);
+
 /* The same for callers that have the kernel make a request. */
 void requesters_start(struct caller *c, int n, const char *name);
 
@@ -63,6 +68,7 @@ void callers_hold(void);
 
 /* One more caller that goes at once, and is asleep in its call on return. */
 void caller_add(struct caller *c, const char *path, const char *args, int flags);
+void copier_add(struct caller *c, const char *path, const char *args);
 void requester_add(struct caller *c, const char *name);
 
 /* Waits until all of these are asleep in their calls, or over. */

@@ -30,22 +30,44 @@ int load(const char *path, const char *args, int flags)
 	return err;
 }
 
-int load_copy(const char *path, const char *args)
+struct image image_of(const char *path, size_t zeros)
 {
+	struct image image = { .len = file_size(path) + zeros };
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	struct stat st;
-	void *image;
-	int err;
 
 	if (fd < 0)
-		return errno;
-	fstat(fd, &st);
-	image = mmap(NULL, st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+		return (struct image) { };
+	image.data = mmap(NULL, image.len, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (image.data == MAP_FAILED ||
+	    mmap(image.data, image.len - zeros, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED,
+		 fd, 0) == MAP_FAILED)
+		image.data = NULL;
 	close(fd);
-	if (image == MAP_FAILED)
+	return image;
+}
+
+void image_hide(const struct image *image)
+{
+	const size_t page = sysconf(_SC_PAGESIZE);
+
+	mprotect(image->data + image->len / 2 / page * page, page, PROT_NONE);
+}
+
+int init(const struct image *image, const char *args)
+{
+	return syscall(SYS_init_module, image->data, image->len, args) ? errno : 0;
+}
+
+int load_copy(const char *path, const char *args)
+{
+	struct image image = image_of(path, 0);
+	int err;
+
+	if (!image.data)
 		return errno;
-	err = syscall(SYS_init_module, image, st.st_size, args) ? errno : 0;
-	munmap(image, st.st_size);
+	err = init(&image, args);
+	munmap(image.data, image.len);
 	return err;
 }
 

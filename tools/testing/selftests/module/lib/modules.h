@@ -7,6 +7,7 @@
 
 #include <linux/module.h>
 #include <stdbool.h>
+#include <stddef.h>
 
 #define MODULES_DIR "test_modules/"
 /* Its init function does what its arguments say. */
@@ -24,6 +25,27 @@ int finit(int fd, const char *args, int flags);
 
 /* Loads a file by finit_module(). Returns 0 or an errno. */
 int load(const char *path, const char *args, int flags);
+
+/* A module in memory, for init_module(). */
+struct image {
+	char *data;
+	size_t len;
+};
+
+/*
+ * What a file contains, and so many zeros after that. It can be changed, and is
+ * there until the process ends. There is no data if that fails.
+ */
+struct image image_of(const char *path, size_t zeros);
+
+/*
+ * Makes the middle of an image unreadable: that can be compared with another
+ * one, but not copied.
+ */
+void image_hide(const struct image *image);
+
+/* init_module(). Returns 0 or an errno. */
+int init(const struct image *image, const char *args);
 
 /* Loads a file by init_module(). Returns 0 or an errno. */
 int load_copy(const char *path, const char *args);

@@ -32,6 +32,7 @@ long long stat_line(const char *name);
 /* All lines that tests compare, at one time. A line that is not there is -1. */
 struct stats {
 	long long led, joined, bytes, most, interrupted, behind, retried, late;
+	long long copies_led, copies_joined, copies_late, copies_bytes;
 	long long bypassed, died, refused, wasted;
 	long long requests_led, requests_joined, requests_alone, waited, longest;
 };
