@@ -2,15 +2,21 @@
 /*
  * Hostile calls of finit_module() and init_module(): wrong descriptors, files
  * that are no files, files that shrink or cannot be read, bad pointers, lengths
- * and flags.
+ * and flags; and images with wrong headers, with holes, and that change.
  *
  * First each combination by itself, which must fail as it does with the kernel's
  * own C code; then many at once, at random, which the kernel must survive.
+ *
+ * What an image returns among others is known, too. One that cannot be loaded
+ * returns what it did by itself, and one that can be loaded what any such image
+ * did, or that the module is there (EEXIST), or busy (EBUSY). One that changes
+ * meanwhile may return what any image did that can be loaded, or that cannot be.
  */
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <link.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -39,7 +45,12 @@
 #define MAKE_IT_FAIL "/sys/block/ram0/make-it-fail"
 #define FAIL_REQUEST "/sys/kernel/debug/fail_make_request/"
 #define NAME "test_dedup"
+/* It differs in one byte, so that no third name is seen while one becomes the other. */
+#define OTHER_NAME "test_dedux"
+#define NAME_LEN (64 - sizeof(long))
 #define STEPS 1000
+/* For so many steps it is the turn of one image. */
+#define TURN 16
 #define PAGE 4096
 /* Where only the kernel may look. */
 #define KERNEL_ADDRESS ((void *)0xffffffff81000000)
@@ -220,27 +231,313 @@ static const int all_flags[] = {
 	MODULE_INIT_COMPRESSED_FILE | MODULE_INIT_IGNORE_VERMAGIC, 8, 1 << 30, -1, INT_MIN,
 };
 
-/* Copies of a module, for init_module(). */
+/* Images of a module, for init_module(). */
 struct copy {
-	const char *what;
-	const void *image;
+	char what[96];
+	char *image;
 	size_t len;
+	/* So many bytes there are other ones during the call: this value, or its low byte. */
+	size_t at, size;
+	unsigned long value;
+	/* The page that cannot be read during the call, counted from 1. */
+	size_t hole;
+	/* Others change it. */
+	bool changes;
+	/* All that is looked at before it is copied is as in the good image. */
+	bool alike;
+	/* It is one of many that differ in a header. */
+	bool generated;
+	/* What it returns by itself, without arguments. */
+	int want;
 };
 
-static struct copy copies[32];
-static int copies_count;
+static struct copy copies[1024];
+static int copies_count, copies_by_hand;
+/* What images that cannot be loaded, and such that can, have returned by themselves. */
+static bool seen[2][ERRNOS];
 
-static void add_copy(const char *what, const void *from, size_t len)
+/*
+ * The module, whose name, .modinfo and section headers have each a page of their
+ * own, with others between them and after them, and a hole behind it. The same
+ * for another version of the kernel is never loaded, whatever else is wrong with
+ * it: this is found out after the headers, and before anything is done with it.
+ */
+enum { GOOD, REFUSED, CHANGING_GOOD, CHANGING_REFUSED, VANISHING, IMAGES };
+
+static char *images[IMAGES];
+static size_t good_len, name_at;
+static int vanishing;
+static char long_name[NAME_LEN];
+
+static struct copy *add_copy(const char *what, const void *from, size_t len)
 {
-	copies[copies_count++] = (struct copy){ what, from, len };
+	struct copy *c = &copies[copies_count++];
+
+	if (copies_count > (int)ARRAY_SIZE(copies))
+		ksft_exit_fail_msg("too many images\n");
+	*c = (struct copy){ .image = (char *)from, .len = len };
+	snprintf(c->what, sizeof(c->what), "%s", what);
+	return c;
+}
+
+static ElfW(Shdr) *headers_of(char *from)
+{
+	return (void *)from + ((ElfW(Ehdr) *)from)->e_shoff;
+}
+
+static ElfW(Shdr) *section(char *from, const char *name)
+{
+	ElfW(Ehdr) *header = (void *)from;
+	ElfW(Shdr) *sections = headers_of(from);
+	const char *names = from + sections[header->e_shstrndx].sh_offset;
+
+	for (int i = 0; i < header->e_shnum; i++) {
+		if (!strcmp(names + sections[i].sh_name, name))
+			return &sections[i];
+	}
+	ksft_exit_fail_msg("%s has no section %s\n", TEST_KO, name);
+}
+
+/* Memory of one process, or of all, with a hole behind it. */
+#define ALONE (MAP_PRIVATE | MAP_ANONYMOUS)
+#define TOGETHER (MAP_SHARED | MAP_ANONYMOUS)
+
+static char *before_hole(size_t len, int flags, int fd)
+{
+	char *at = mmap(NULL, len + PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return mmap(at, len, PROT_READ | PROT_WRITE, MAP_FIXED | flags, fd, 0);
+}
+
+/* Moves something to pages of its own at the end. */
+static size_t move(char *to, const void *from, size_t len)
+{
+	size_t at = good_len + PAGE;
+
+	memcpy(to + at, from, len);
+	good_len = at + (len + PAGE - 1) / PAGE * PAGE;
+	return at;
+}
+
+static void images_make(void)
+{
+	static const char * const moved[] = { ".gnu.linkonce.this_module", ".modinfo" };
+	char *good = before_hole(64 * PAGE, ALONE, -1), *magic;
+	ElfW(Ehdr) *header = (void *)good;
+	ElfW(Shdr) *info;
+
+	memcpy(good, image, image_size);
+	good_len = (image_size + PAGE - 1) / PAGE * PAGE;
+	for (size_t i = 0; i < ARRAY_SIZE(moved); i++) {
+		ElfW(Shdr) *which = section(good, moved[i]);
+
+		which->sh_offset = move(good, good + which->sh_offset, which->sh_size);
+	}
+	header->e_shoff = move(good, headers_of(good), header->e_shnum * sizeof(ElfW(Shdr)));
+	good_len += 2 * PAGE;
+
+	vanishing = memfd_create("image", MFD_CLOEXEC);
+	if (ftruncate(vanishing, good_len))
+		ksft_exit_fail_msg("memfd_create: %s\n", strerror(errno));
+	for (int i = 0; i < IMAGES; i++) {
+		if (i == VANISHING)
+			images[i] = before_hole(good_len, MAP_SHARED, vanishing);
+		else
+			images[i] = before_hole(good_len, i < CHANGING_GOOD ? ALONE : TOGETHER, -1);
+		memcpy(images[i], good, good_len);
+		info = section(images[i], ".modinfo");
+		magic = memmem(images[i] + info->sh_offset, info->sh_size, "vermagic=", 9);
+		if (i != GOOD && i != CHANGING_GOOD)
+			memset(magic + 9, 'x', strlen(magic + 9));
+	}
+	name_at = section(good, moved[0])->sh_offset;
+	name_at = (char *)memmem(good + name_at, PAGE, NAME, sizeof(NAME)) - good;
+	memset(long_name, 'x', NAME_LEN - 1);
+}
+
+static void swap_bytes(char *at, char *other, size_t size)
+{
+	char byte;
+
+	for (; size; size--, at++, other++) {
+		byte = *at;
+		*at = *other;
+		*other = byte;
+	}
+}
+
+/* Whether what can be seen of an image without copying it is as in the good one. */
+static bool is_alike(const struct copy *c)
+{
+	const ElfW(Ehdr) *header = (void *)images[GOOD];
+	const struct { size_t at, len; } looked_at[] = {
+		{ 0, PAGE }, { name_at, NAME_LEN }, { good_len - PAGE, PAGE },
+		{ header->e_shoff, header->e_shnum * sizeof(ElfW(Shdr)) },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(looked_at); i++) {
+		size_t at = looked_at[i].at, end = at + looked_at[i].len, hole = c->hole * PAGE;
+
+		if ((c->at < end && c->at + c->size > at) ||
+		    (hole && hole - PAGE < end && hole > at))
+			return false;
+	}
+	return c->len == good_len;
+}
+
+/* An image of which some bytes are other ones. */
+static struct copy *add_edit(const char *what, int which, size_t at, size_t size,
+			     unsigned long value)
+{
+	struct copy *c = add_copy(what, images[which], good_len);
+
+	c->at = at;
+	c->size = size;
+	c->value = value;
+	c->alike = is_alike(c);
+	return c;
+}
+
+/* What is wrong in a header, in turn. */
+static const struct value {
+	enum { IS, OLD, LENGTH, NAME_OF_MODULE } base;
+	long add;
+} values[] = {
+	{ IS, 0 }, { IS, 1 }, { IS, 2 }, { IS, SHT_NOBITS }, { IS, SHRT_MAX },
+	{ IS, INT_MAX }, { IS, 1L << 31 }, { IS, LONG_MAX }, { IS, LONG_MIN }, { IS, -1 },
+	{ IS, -64 }, { OLD, -1 }, { OLD, 1 }, { OLD, 64 }, { LENGTH, -64 }, { LENGTH, 0 },
+	{ LENGTH, 1 }, { NAME_OF_MODULE, 0 },
+};
+
+struct field {
+	const char *what;
+	size_t at, size;
+	/* Nobody looks at it, and the module is loaded all the same. */
+	bool ignored;
+};
+
+#define FIELD(type, name, ignored) \
+	{ #name, offsetof(ElfW(type), name), sizeof(((ElfW(type) *)NULL)->name), ignored }
+
+static const struct field header_fields[] = {
+	FIELD(Ehdr, e_ident[0], false), FIELD(Ehdr, e_ident[EI_CLASS], true),
+	FIELD(Ehdr, e_type, false), FIELD(Ehdr, e_machine, false),
+	FIELD(Ehdr, e_shoff, false), FIELD(Ehdr, e_flags, true),
+	FIELD(Ehdr, e_shentsize, false), FIELD(Ehdr, e_shnum, false),
+	FIELD(Ehdr, e_shstrndx, false),
+};
+
+static const struct field section_fields[] = {
+	FIELD(Shdr, sh_name, false), FIELD(Shdr, sh_type, false), FIELD(Shdr, sh_flags, false),
+	FIELD(Shdr, sh_offset, false), FIELD(Shdr, sh_size, false), FIELD(Shdr, sh_link, false),
+};
+
+/* The first one has no name. Of .modinfo the kernel believes whatever its header says. */
+static const char * const edited_sections[] = {
+	"", ".gnu.linkonce.this_module", ".shstrtab", ".symtab", ".strtab", ".comment",
+};
+
+static void add_edits(const char *where, size_t at, const struct field *field)
+{
+	int which = field->ignored ? GOOD : REFUSED;
+	char what[80];
+
+	at += field->at;
+	for (size_t i = 0; i < ARRAY_SIZE(values); i++) {
+		unsigned long bases[] = {
+			[OLD] = 0, [LENGTH] = good_len,
+			[NAME_OF_MODULE] = section(images[GOOD], edited_sections[1])->sh_name,
+		};
+		unsigned long value;
+
+		memcpy(&bases[OLD], images[which] + at, field->size);
+		value = bases[values[i].base] + values[i].add;
+		if (!memcmp(&value, images[which] + at, field->size))
+			continue;
+		snprintf(what, sizeof(what), "%s %s %#lx", where, field->what, value);
+		add_edit(what, which, at, field->size, value)->generated = true;
+	}
+}
+
+static void add_headers(void)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(header_fields); i++)
+		add_edits("header", 0, &header_fields[i]);
+	for (size_t s = 0; s < ARRAY_SIZE(edited_sections); s++) {
+		char *at = (char *)section(images[GOOD], edited_sections[s]);
+
+		for (size_t i = 0; i < ARRAY_SIZE(section_fields); i++)
+			add_edits(edited_sections[s], at - images[GOOD], &section_fields[i]);
+	}
+}
+
+/* Images that are cut off, or that are said to be longer than they are. */
+static void add_lengths(void)
+{
+	const size_t headers = headers_of(images[GOOD]) - (ElfW(Shdr) *)images[GOOD];
+	const size_t lengths[] = {
+		63, 64, 65, PAGE - 1, PAGE, PAGE + 1, name_at, name_at + 1,
+		headers * 64, headers * 64 + 64, good_len - 2 * PAGE, good_len - PAGE,
+		good_len - 1, good_len + 1, good_len + PAGE, 1UL << 31, 1UL << 32,
+	};
+	char what[80];
+
+	for (size_t i = 0; i < ARRAY_SIZE(lengths); i++) {
+		snprintf(what, sizeof(what), "%zu bytes of %zu", lengths[i], good_len);
+		add_copy(what, images[GOOD], lengths[i]);
+		/* The same just before a hole. */
+		if (lengths[i] < good_len && lengths[i] % PAGE == 0)
+			add_copy(what, images[GOOD], lengths[i])->hole = lengths[i] / PAGE + 1;
+	}
+	for (size_t hole = 1; hole <= good_len / PAGE; hole++) {
+		struct copy *c;
+
+		snprintf(what, sizeof(what), "a hole in page %zu of %zu", hole, good_len / PAGE);
+		c = add_copy(what, images[GOOD], good_len);
+		c->hole = hole;
+		c->alike = is_alike(c);
+	}
+}
+
+/* Images with very many sections, most of which are nothing. */
+static void add_many_sections(void)
+{
+	static const int counts[] = { 512, 513, 10000, SHN_LORESERVE - 1, SHN_LORESERVE, 65535 };
+	const size_t headers_len = 65536 * sizeof(ElfW(Shdr));
+	char *many = before_hole(good_len + headers_len, ALONE, -1), what[80];
+	ElfW(Ehdr) *header = (void *)many;
+
+	memcpy(many, images[GOOD], good_len);
+	memcpy(many + good_len, headers_of(many), header->e_shnum * sizeof(ElfW(Shdr)));
+	header->e_shoff = good_len;
+	for (size_t i = 0; i < ARRAY_SIZE(counts); i++) {
+		struct copy *c;
+
+		snprintf(what, sizeof(what), "%d sections", counts[i]);
+		c = add_copy(what, many, good_len + counts[i] * sizeof(ElfW(Shdr)));
+		c->at = offsetof(ElfW(Ehdr), e_shnum);
+		c->size = sizeof(header->e_shnum);
+		c->value = counts[i];
+	}
+	/* As ELF has it, which the kernel does not know. */
+	many = before_hole(good_len + headers_len, ALONE, -1);
+	memcpy(many, header, good_len + PAGE);
+	header = (void *)many;
+	headers_of(many)->sh_size = 65536;
+	headers_of(many)->sh_link = header->e_shstrndx;
+	header->e_shstrndx = SHN_XINDEX;
+	header->e_shnum = 0;
+	add_copy("a number of sections in the first of them", many, good_len + headers_len);
 }
 
 static void copies_make(void)
 {
-	struct sysinfo info;
+	ElfW(Shdr) *strings = section(images[GOOD], ".shstrtab");
+	ElfW(Shdr) *info = section(images[GOOD], ".modinfo");
+	struct sysinfo system;
 	void *hole = mmap(NULL, 1 << 20, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-	sysinfo(&info);
+	sysinfo(&system);
 	add_copy("the module", image, image_size);
 	add_copy("nothing", image, 0);
 	add_copy("a byte", image, 1);
@@ -248,7 +545,7 @@ static void copies_make(void)
 	add_copy("half of it", image, image_size / 2);
 	add_copy("a byte less", image, image_size - 1);
 	/* Less than all memory could really be allocated. */
-	add_copy("more than there is", image, info.totalram * info.mem_unit + PAGE);
+	add_copy("more than there is", image, system.totalram * system.mem_unit + PAGE);
 	add_copy("SIZE_MAX bytes", image, SIZE_MAX);
 	add_copy("a terabyte", image, 1UL << 40);
 	add_copy("a null pointer", NULL, image_size);
@@ -256,6 +553,49 @@ static void copies_make(void)
 	add_copy("the last bytes", (void *)-64, image_size);
 	add_copy("a hole", hole, 1 << 20);
 	add_copy("zeros", calloc(1, 1 << 16), 1 << 16);
+
+	add_edit("the module, spread over many pages", GOOD, 0, 0, 0);
+	add_edit("the same for another kernel", REFUSED, 0, 0, 0);
+	add_edit("other bytes in the middle", GOOD, info->sh_offset - PAGE + 8, 8, -1);
+	add_edit("another name", GOOD, name_at + sizeof(NAME) - 2, 1, 'x');
+	add_edit("the longest name", GOOD, name_at, NAME_LEN - 1, 'x');
+	add_edit("a name without an end", REFUSED, name_at, NAME_LEN, 'x');
+	add_edit("no name", REFUSED, name_at, NAME_LEN, 0);
+	add_edit("a name of slashes", REFUSED, name_at, NAME_LEN - 1, '/');
+	add_edit("names of sections without an end", REFUSED,
+		 strings->sh_offset + strings->sh_size - 1, 1, 'x');
+	for (int which = CHANGING_GOOD; which < IMAGES; which++)
+		add_edit("one that changes", which, 0, 0, 0)->changes = true;
+	copies_by_hand = copies_count;
+	add_lengths();
+	add_many_sections();
+	add_headers();
+}
+
+/* Calls init_module() with an image, as this one is to be. Returns 0 or an errno. */
+static int init(const struct copy *c, const char *args)
+{
+	char *hole = c->image + c->hole * PAGE - PAGE, bytes[NAME_LEN];
+	int err;
+
+	memset(bytes, c->value, sizeof(bytes));
+	if (c->size <= sizeof(c->value))
+		memcpy(bytes, &c->value, sizeof(c->value));
+	swap_bytes(c->image + c->at, bytes, c->size);
+	if (c->hole)
+		mprotect(hole, PAGE, PROT_NONE);
+	err = syscall(SYS_init_module, c->image, c->len, args) ? errno : 0;
+	if (c->hole)
+		mprotect(hole, PAGE, PROT_READ | PROT_WRITE);
+	swap_bytes(c->image + c->at, bytes, c->size);
+	return err;
+}
+
+static void unload_all(void)
+{
+	unload(NAME);
+	unload(OTHER_NAME);
+	unload(long_name);
 }
 
 /* A file that cannot be read, every other time. */
@@ -331,15 +671,35 @@ static int finit_once(const struct fd *fd, const struct pointer *p, int flags, c
 	return err;
 }
 
-static int init_once(const struct copy *c, const struct pointer *p, const char *mode)
+static int init_once(const struct copy *c, const struct pointer *p, const char *mode, bool live)
 {
-	int err;
-
+	set_dedup("on");
+	if (live)
+		init(&(struct copy){ .image = images[GOOD], .len = good_len }, "");
+	else
+		unload_all();
 	set_dedup(mode);
-	err = syscall(SYS_init_module, c->image, c->len, p->args) ? errno : 0;
-	if (!err)
-		unload(NAME);
-	return err;
+	return init(c, p->args);
+}
+
+/*
+ * Whether an image by itself returns what it does with the C code, while the
+ * module is live, or is not. What differs in bytes that nobody has looked at is
+ * taken for the module that is live.
+ */
+static bool copy_as_with_c(struct copy *c, const struct pointer *p, bool live)
+{
+	int want = init_once(c, p, "c", live);
+	int got = init_once(c, p, "on", live);
+
+	if (p == pointers && !live)
+		c->want = want;
+	seen[!c->want][want] = true;
+	if (got == want || (live && c->alike && got == EEXIST))
+		return true;
+	ksft_print_msg("init_module, %s, %s%s: %s, but %s with the C code\n", c->what, p->what,
+		       live ? ", live" : "", errno_name(got), errno_name(want));
+	return false;
 }
 
 /* Each combination by itself: with de-duplication it fails as it does without. */
@@ -366,23 +726,17 @@ static int compare_with_c(int *calls)
 			}
 		}
 	}
-	for (int c = 0; c < copies_count; c++) {
-		for (int p = 0; p < pointers_count; p++) {
-			int want, got;
+	for (int i = 0; i < 2 * copies_count; i++) {
+		struct copy *c = &copies[i % copies_count];
 
+		for (int p = 0; p < (c->generated ? 2 : pointers_count); p++) {
 			if (pointers[p].unsteady)
 				continue;
-			want = init_once(&copies[c], &pointers[p], "c");
-			got = init_once(&copies[c], &pointers[p], "on");
+			differ += !copy_as_with_c(c, &pointers[p], i >= copies_count);
 			*calls += 2;
-			if (got == want)
-				continue;
-			differ++;
-			ksft_print_msg("init_module, %s, %s: %s, but %s with the C code\n",
-				       copies[c].what, pointers[p].what, errno_name(got),
-				       errno_name(want));
 		}
 	}
+	unload_all();
 	return differ;
 }
 
@@ -408,16 +762,40 @@ static bool is_allowed(int err)
 	return false;
 }
 
-static void note(const char *what, const char *args, int err)
+/* What an image may return while others are loaded, and the modules are. */
+static bool is_allowed_for(const struct copy *c, int err)
+{
+	if (err == EEXIST || err == EBUSY)
+		return !c->want || c->alike || c->changes;
+	return !c->want || c->changes ? seen[!c->want][err] : err == c->want;
+}
+
+static void note(const char *what, const char *args, int err, bool allowed)
 {
 	atomic_fetch_add(&all->calls, 1);
 	if (err >= 0 && err < ERRNOS)
 		atomic_fetch_add(&all->results[err], 1);
-	if (is_allowed(err))
+	if (allowed)
 		return;
 	atomic_fetch_add(&all->wrong, 1);
 	ksft_print_msg("round %u: %s with %s returned %s\n", all->round, what, args,
 		       errno_name(err));
+}
+
+/* Changes an image over and over, and leaves it as it was, or not. */
+static void change_image(unsigned long long *random)
+{
+	for (int i = 0; i < 64; i++) {
+		const struct copy *c = &copies[below(random, copies_count)];
+		int which = c->image == images[GOOD] ? CHANGING_GOOD : CHANGING_REFUSED;
+
+		/* A name that is half another one would never be removed. */
+		if ((c->image != images[GOOD] && c->image != images[REFUSED]) ||
+		    c->size > sizeof(c->value))
+			continue;
+		memcpy(images[which], images[which - CHANGING_GOOD], good_len);
+		memcpy(images[which] + c->at, &c->value, c->size);
+	}
 }
 
 /* Changes what others are using. */
@@ -425,7 +803,7 @@ static void disturb(unsigned long long *random)
 {
 	char path[64];
 
-	switch (below(random, 6)) {
+	switch (below(random, 8)) {
 	case 0:
 		truncate(shrinking, below(random, image_size));
 		break;
@@ -447,9 +825,29 @@ static void disturb(unsigned long long *random)
 				posix_fadvise(fds[i].fd, 0, 0, POSIX_FADV_DONTNEED);
 		}
 		break;
+	case 5:
+		change_image(random);
+		break;
+	case 6:
+		if (chance(random, 50))
+			ftruncate(vanishing, below(random, good_len));
+		else
+			pwrite(vanishing, images[REFUSED], good_len, 0);
+		break;
 	default:
-		unload(NAME);
+		unload_all();
 	}
+}
+
+/*
+ * Of the images, one of those made by hand, or the one whose turn it is, so that
+ * many call with the same one at once.
+ */
+static const struct copy *some_copy(unsigned long long *random, int step)
+{
+	if (chance(random, 25))
+		return &copies[below(random, copies_by_hand)];
+	return &copies[(all->round * STEPS + step) / TURN % copies_count];
 }
 
 static void work(int number, struct worker *w)
@@ -465,19 +863,22 @@ static void work(int number, struct worker *w)
 			doing(w, "disturb");
 			disturb(&random);
 		} else if (chance(&random, 15)) {
-			const struct copy *c = &copies[below(&random, copies_count)];
+			const struct copy *c = some_copy(&random, i);
+			int err;
 
-			doing(w, "init_module");
-			note(c->what, p->what,
-			     syscall(SYS_init_module, c->image, c->len, p->args) ? errno : 0);
+			doing(w, c->what);
+			err = init(c, p->args);
+			note(c->what, p->what, err, is_allowed_for(c, err));
 		} else {
 			const struct fd *fd = some_fd(&random);
+			int err;
 
 			/* Most are no flags at all, and more of them shall get further. */
 			if (chance(&random, 60))
 				flags = 0;
 			doing(w, fd->what);
-			note(fd->what, p->what, finit(fd->fd, p->args, flags));
+			err = finit(fd->fd, p->args, flags);
+			note(fd->what, p->what, err, is_allowed(err));
 		}
 	}
 }
@@ -495,6 +896,7 @@ int main(int argc, char **argv)
 	all = shared_memory(sizeof(*all));
 	scribble = shared_memory(PAGE);
 	pointers_make();
+	images_make();
 	copies_make();
 	fds_open();
 
