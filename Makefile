@@ -5,7 +5,7 @@
 .NOTPARALLEL:
 
 # These may be given on the command line or in the environment.
-export KSRC ACCEL SMP MEM LIMIT N TESTS KERNEL CALLS SEED SIDE SUITE FORM REPORT ROUNDS SIZES BOOTS STEPS
+export KSRC ACCEL SMP MEM LIMIT N TESTS KERNEL CALLS SEED SIDE SUITE FORM DECOMPRESS REPORT ROUNDS SIZES BOOTS STEPS
 
 # make boot SHELL=1 asks for a shell in the guest, and not for one of that name here.
 ifeq ($(origin SHELL),command line)
@@ -39,7 +39,7 @@ chaos: ## CALLS= loads, removals, signals, kills and faults at random (SEED= rep
 fuzz: ## CALLS= hostile system calls
 compare: ## the kselftests on the stock kernel and on ours, in one table
 bench: ## stock, ours, and ours without joining, by instruction counts; with pictures
-boot: ## boot Debian with real udev and kmod (SMP=, SIDE=, FORM=ko|zst|xz, SUITE=, REPORT=boot|storms|pairs|requests, SHELL=1)
+boot: ## boot Debian with real udev and kmod (SMP=, SIDE=, FORM=ko|zst|xz, DECOMPRESS=kernel|kmod, SUITE=, REPORT=boot|storms|pairs|requests, SHELL=1)
 boot-compare: ## BOOTS= boots of stock, ours and ours without joining, with SIZES="8 64 255" CPUs
 mounts: ## N= processes mount what needs a missing module: requests joined, and not
 deb: ## Debian packages of the patched kernel, installed in a Debian system and booted

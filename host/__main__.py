@@ -281,21 +281,21 @@ def kernels_to_boot(sides):
     """The kernels for a Debian system, up to date; and the system, first, since that may fail at once."""
     tools.ensure()
     boot.root()
-    kernels = {stock: built("boot", stock) for stock in {side == "stock" for side in sides}}
+    kernels = {stock: built(boot.variant(), stock) for stock in {side == "stock" for side in sides}}
     return {side: kernels[side == "stock"] for side in sides}
 
 
 def cmd_boot():
     """One boot of a Debian system: systemd, udev and kmod, with our kernel, or the one that SIDE= names."""
     side, report = asked().side, asked().report
-    boot.check_kernel()
+    boot.check_settings()
     if asked().guest_shell:
         vm.need_terminal()
     kernel = kernels_to_boot([side])[side]
     smp = asked().smp or vm.DEFAULT_SMP
     if asked().guest_shell:
         boot.shell(kernel, smp=smp, side=side)
-    say(f"Booting Debian {asked().suite} with {smp} CPUs")
+    say(f"Booting Debian {asked().suite} with {smp} CPUs and the kernel {kernel.name}; modules as {boot.packing()}")
     if report == "requests":
         requests.measure(kernel, side, smp)
         return
@@ -303,12 +303,14 @@ def cmd_boot():
     result = boot.boot(kernel, "boot", smp=smp, side=side, report=report, words=words)
     print(boot.shown(result))
     result.check()
+    if side == "ours":
+        boot.judge(result)
     say(f"\nThe kernel log: {result.log_file}")
 
 
 def cmd_boot_compare():
     """Boots of the stock kernel, ours, and ours without joining, in turn."""
-    boot.check_kernel()
+    boot.check_settings()
     tools.find_matplotlib()
     kernels = kernels_to_boot(list(boot.SIDES))
     boot.finish(boot.compare(kernels, asked().sizes, asked().boots))
@@ -316,7 +318,7 @@ def cmd_boot_compare():
 
 def cmd_deb():
     """Debian packages of the patched kernel; installed, and booted, in a Debian system."""
-    boot.check_kernel()
+    boot.check_settings()
     tools.ensure()
     boot.root()
     deb.build(kernel_of("boot")[0])

@@ -30,6 +30,8 @@ PACKAGES = (
 SIDES = {"stock": "stock", "ours": "ours", "off": "ours, module.dedup=off"}
 # How modules are on the disk: plain, or compressed by what.
 FORMS = {"ko": None, "zst": ("zstd", "-q", "-3", "--rm"), "xz": ("xz", "--check=crc32", "--lzma2=dict=1MiB")}
+# Their kmod is older than 31, and decompresses modules itself, whatever the kernel can do.
+OLD_KMOD = ("bookworm",)
 # What udev finds besides the CPUs.
 DEVICES = (
     *("-device", "virtio-rng-pci"),
@@ -66,15 +68,47 @@ SHOWN = (
     "Calls joined",
     "Most followers at once",
     "Late duplicates",
+    "Copies led",
+    "Copies joined",
+    "Late copies",
+    "Copy bytes saved",
     "Requests led",
     "Requests joined",
     "Longest wait (us)",
 )
 
 
-def check_kernel():
+def check_settings():
+    """Fails if a boot cannot be as it is asked for."""
     if asked().kernel:
         raise Failure("Debian is booted on a kernel of its own configuration: KERNEL= cannot be given.")
+    decompresser()
+
+
+def decompresser():
+    """Who decompresses the modules: the kernel, or kmod, which then calls init_module(); None if they are plain."""
+    given = asked().decompress
+    if asked().form == "ko":
+        if given:
+            raise Failure(f"DECOMPRESS={given} needs modules that are compressed: FORM=zst or FORM=xz.")
+        return None
+    if asked().suite in OLD_KMOD:
+        if given == "kernel":
+            raise Failure(f"The kmod of {asked().suite} never leaves it to the kernel to decompress a module.")
+        return "kmod"
+    return given or "kernel"
+
+
+def variant():
+    """The kernel for these modules: one that decompresses them, or, where kmod is to do that, one that cannot."""
+    who = decompresser()
+    return "boot-xz" if who and (asked().form == "xz") == (who == "kernel") else "boot"
+
+
+def packing():
+    """How the modules are on the disk, and what is made of that, for people."""
+    who = decompresser()
+    return f".ko.{asked().form}, decompressed by {'the kernel' if who == 'kernel' else who}" if who else ".ko"
 
 
 def disk(folder, image, megabytes):
@@ -226,10 +260,27 @@ def figures(result):
         found |= {"kernel_s": seconds(line[1]), "userspace_s": seconds(line[2])} if line else {}
     for text in protocol.texts(result.output, "helpers"):
         found["helpers"] = int(text)
+    for title, lines in counters(result):
+        found |= {f"{title}.{key}": value for key, value in lines.items()}
+    return found
+
+
+def counters(result):
+    """Of each copy of the statistics what is shown: (when that was, {line: value})."""
     for title, text in stats(result):
         lines = dict(re.findall(r"^ *(.*?)\t(\d+)$", text, re.M))
-        found |= {f"{title}.{key}": int(lines[key]) for key in SHOWN if key in lines}
-    return found
+        yield title, {key: int(lines[key]) for key in SHOWN if key in lines}
+
+
+def judge(result):
+    """Whether our kernel has wasted nothing, in calls of the kind that was meant. Shows what it has counted."""
+    lines = {}
+    for title, lines in counters(result):
+        say(f"{title}: {', '.join(f'{key} {value:,}' for key, value in lines.items())}")
+        if any(lines[key] for key in FAILURES):
+            raise Failure("Loads were wasted: all lines of failures, and of bytes wasted, should be 0.")
+    if bool(lines["Copies led"]) != (decompresser() == "kmod"):
+        raise Failure(f"With modules as {packing()}, init_module() was {'' if lines['Copies led'] else 'not '}called.")
 
 
 def stats(result):
@@ -279,7 +330,7 @@ def compare(kernels, sizes, boots):
         "kernel": kernels["stock"].release,
         "accel": accel,
         "suite": asked().suite,
-        "form": asked().form,
+        "form": packing(),
         "boots": [],
     }
     for smp in sizes:
@@ -325,10 +376,9 @@ def table(done):
 
 def notes(done):
     """What is to be said wherever the table is shown: how it came about, and which boots failed, and how."""
-    suffix = ".ko" if done["form"] == "ko" else f".ko.{done['form']}"
     what = "on emulated CPUs" if done["accel"] == "tcg" else "with KVM"
     lines = [
-        f"Linux {done['kernel']}, Debian {done['suite']}, modules as {suffix}, {what}: "
+        f"Linux {done['kernel']}, Debian {done['suite']}, modules as {done['form']}, {what}: "
         "median (least-most). Times can be compared within this run, and say nothing of other machines."
     ]
     crashes = {side: sum(record["crashes"] for record in done["boots"] if record["side"] == side) for side in SIDES}

@@ -11,17 +11,22 @@ from .util import CACHE, TOP, Failure, jobs, locked, log_file, output_of, run, s
 
 CONFIG = TOP / "vm/kernel.config"
 
+# Kernels decompress modules in one format: zstd, or with this xz.
+XZ = (TOP / "vm/xz.config").read_text()
+# A kernel that people run, to boot a distribution.
+BOOT = (TOP / "vm/bench.config").read_text() + (TOP / "vm/boot.config").read_text()
 # Kernels that differ from the usual one: what they set, and what they unset.
 VARIANTS = {
     "": "",
     # With everything that finds mistakes. Rust and KASAN go together with clang only.
-    "debug": (TOP / "vm/debug.config").read_text(),
+    "debug": (TOP / "vm/debug.config").read_text() + XZ,
     "kcsan": (TOP / "vm/kcsan.config").read_text(),
     "rt": (TOP / "vm/rt.config").read_text(),
     # To measure: what people run.
     "bench": (TOP / "vm/bench.config").read_text(),
-    # To boot a distribution.
-    "boot": (TOP / "vm/bench.config").read_text() + (TOP / "vm/boot.config").read_text(),
+    # To boot a distribution, whose modules are plain, or compressed by zstd or xz.
+    "boot": BOOT,
+    "boot-xz": BOOT + XZ,
     # Without us, and without Rust.
     "off": "".join(
         f"# CONFIG_{name} is not set\n"

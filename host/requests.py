@@ -72,13 +72,12 @@ def table(done):
 def notes(done):
     """What is to be said wherever the table is shown."""
     times = "on emulated CPUs" if done["accel"] == "tcg" else "with KVM"
-    suffix = ".ko" if done["form"] == "ko" else f".ko.{done['form']}"
     rounds = max(record["round"] for record in done["rounds"])
     what = "".join(f"- {name}: {text}\n" for name, text in WORKLOADS.items())
     return (
         f"{done['processes']} processes begin at once, and none of the modules is loaded. Each process does this:\n\n"
-        f"{what}\nLinux {done['kernel']}, Debian {done['suite']}, {done['cpus']} CPUs, modules as {suffix}, {times}; "
-        f"median (least-most) of {rounds} rounds. Times can be compared within one table only."
+        f"{what}\nLinux {done['kernel']}, Debian {done['suite']}, {done['cpus']} CPUs, modules as {done['form']}, "
+        f"{times}; median (least-most) of {rounds} rounds. Times can be compared within one table only."
     )
 
 
@@ -110,7 +109,7 @@ def measure(kernel, side, smp):
         "accel": vm.accel_or_tcg(),
         "cpus": smp,
         "suite": asked().suite,
-        "form": asked().form,
+        "form": boot.packing(),
         "processes": processes,
         "rounds": [{"side": side, **record} for record in rounds_of(result.output)],
     }

@@ -81,6 +81,7 @@ VARIABLES = {
     "REPORT": (one_of("boot", "storms", "pairs", "requests"), "boot"),
     "SUITE": (one_of("bookworm", "trixie", "forky", "sid"), "trixie"),
     "FORM": (one_of("ko", "zst", "xz"), "ko"),
+    "DECOMPRESS": (one_of("kernel", "kmod"), None),
     "ROUNDS": (number, None),
     "SIZES": (sizes, [8, 64, 255]),
     "BOOTS": (number, 3),
