@@ -22,7 +22,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "kselftest.h"
@@ -115,6 +117,7 @@ struct round {
 /* What all rounds have. */
 static struct {
 	long calls, led, joined, late, behind, retried, interrupted, bypassed, requests;
+	long copies_led, copies_joined, copies_late;
 	long faults, signals, killed, removed, reads, rounds, starved, coarse, forbidden;
 } sum;
 
@@ -303,7 +306,10 @@ static void do_load(int number, unsigned long long *random, enum op op)
 	int module = op == LOAD_COMPRESSED ? 0 : below(random, MODULES);
 	const char *args = some_args(random, module);
 	enum file file = chance(random, 85) ? ORIGINAL : COPY;
+	bool fail = r->mix.faults && chance(random, 30);
 	int flags = 0, err, fd;
+	void *image = MAP_FAILED;
+	struct stat st;
 
 	/* What else is loaded shall not be slow. */
 	if (module == 3 && file == COPY && chance(random, 80))
@@ -321,27 +327,33 @@ static void do_load(int number, unsigned long long *random, enum op op)
 		flags = MODULE_INIT_IGNORE_MODVERSIONS;
 	}
 
-	if (op == LOAD_COPY) {
-		atomic_fetch_add(&r->calls, 1);
-		err = load_copy(path_of(module, file), args);
-	} else {
-		bool fail = r->mix.faults && chance(random, 30);
-
-		fd = open(path_of(module, file), O_RDONLY | O_CLOEXEC);
-		if (fd < 0) {
-			check(number, op, module, errno);
-			return;
-		}
-		atomic_fetch_add(&r->calls, 1);
-		if (fail)
-			fail_nth(1 + below(random, 40));
-		if (op != LOAD_BAD_FLAGS)
-			atomic_fetch_add(&r->entered, 1);
-		err = finit(fd, args, flags);
-		if (fail && !fail_nth(0))
-			atomic_fetch_add(&r->faults, 1);
-		close(fd);
+	fd = open(path_of(module, file), O_RDONLY | O_CLOEXEC);
+	if (fd < 0) {
+		check(number, op, module, errno);
+		return;
 	}
+	if (op == LOAD_COPY) {
+		fstat(fd, &st);
+		/* Only the kernel's own memory for the call shall run out. */
+		image = mmap(NULL, st.st_size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0);
+		/* Somebody has just made the file empty, to write it again. */
+		if (image == MAP_FAILED)
+			st.st_size = 0;
+	}
+	atomic_fetch_add(&r->calls, 1);
+	if (fail)
+		fail_nth(1 + below(random, 40));
+	if (op != LOAD_BAD_FLAGS)
+		atomic_fetch_add(&r->entered, 1);
+	if (op == LOAD_COPY)
+		err = syscall(SYS_init_module, image, st.st_size, args) ? errno : 0;
+	else
+		err = finit(fd, args, flags);
+	if (fail && !fail_nth(0))
+		atomic_fetch_add(&r->faults, 1);
+	if (image != MAP_FAILED)
+		munmap(image, st.st_size);
+	close(fd);
 	check(number, op, module, err);
 	if (!err)
 		atomic_fetch_add(&r->zeros[module], 1);
@@ -433,8 +445,8 @@ static enum op some_op(unsigned long long *random)
 		enum op op;
 		int weight;
 	} weights[] = {
-		{ LOAD, 690 }, { LOAD_COMPRESSED, 30 }, { LOAD_BROKEN, 30 }, { LOAD_BAD_FLAGS, 20 },
-		{ LOAD_BAD_ARGS, 5 }, { LOAD_COPY, 20 }, { REMOVE, 20 }, { REQUEST, 10 },
+		{ LOAD, 580 }, { LOAD_COMPRESSED, 30 }, { LOAD_BROKEN, 30 }, { LOAD_BAD_FLAGS, 20 },
+		{ LOAD_BAD_ARGS, 5 }, { LOAD_COPY, 130 }, { REMOVE, 20 }, { REQUEST, 10 },
 		{ NOWAIT, 5 }, { REWRITE, 20 }, { REPLACE, 20 }, { READ, 10 }, { MODE, 10 },
 		{ SIGNAL, 100 }, { KILL, 10 },
 	};
@@ -558,9 +570,9 @@ static struct mixture some_mixture(unsigned int number)
  */
 static void check_counters(const struct stats *since, int killed)
 {
-	long counted = since->led + since->joined + since->bypassed + since->interrupted +
-		       since->refused + since->requests_led + since->requests_joined +
-		       since->requests_alone;
+	long counted = since->led + since->joined + since->copies_led + since->copies_joined +
+		       since->bypassed + since->interrupted + since->refused +
+		       since->requests_led + since->requests_joined + since->requests_alone;
 	long calls = r->entered + r->requested;
 	/* What is forbidden is not counted. */
 	long least = r->mix.modes || r->mix.forbids ? 0 : calls - killed;
@@ -577,6 +589,8 @@ static void check_counters(const struct stats *since, int killed)
 		ksft_print_msg("round %u: led %lld, joined %lld, alone %lld, interrupted %lld\n",
 			       r->number, since->led, since->joined, since->bypassed,
 			       since->interrupted);
+		ksft_print_msg("round %u: copies led %lld, joined %lld\n", r->number,
+			       since->copies_led, since->copies_joined);
 		ksft_print_msg("round %u: requests led %lld, joined %lld, alone %lld\n",
 			       r->number, since->requests_led, since->requests_joined,
 			       since->requests_alone);
@@ -677,6 +691,9 @@ static void run_round(unsigned int number, bool last)
 	sum.led += since.led;
 	sum.joined += since.joined;
 	sum.late += since.late;
+	sum.copies_led += since.copies_led;
+	sum.copies_joined += since.copies_joined;
+	sum.copies_late += since.copies_late;
 	sum.behind += since.behind;
 	sum.retried += since.retried;
 	sum.interrupted += since.interrupted;
@@ -757,6 +774,8 @@ int main(int argc, char **argv)
 	ksft_test_result_report(memory_verdict(hung ? -1 : memory, now), "memory is what it was\n");
 	printf("@chaos seed=%llu rounds=%ld calls=%ld led=%ld joined=%ld late=%ld behind=%ld",
 	       seed, sum.rounds, sum.calls, sum.led, sum.joined, sum.late, sum.behind);
+	printf(" copies_led=%ld copies_joined=%ld copies_late=%ld", sum.copies_led,
+	       sum.copies_joined, sum.copies_late);
 	printf(" retried=%ld interrupted=%ld alone=%ld requests=%ld removed=%ld signals=%ld",
 	       sum.retried, sum.interrupted, sum.bypassed, sum.requests, sum.removed,
 	       sum.signals);

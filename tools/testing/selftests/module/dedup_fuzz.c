@@ -16,7 +16,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <link.h>
+#include <linux/elf.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -268,6 +268,8 @@ static char *images[IMAGES];
 static size_t good_len, name_at;
 static int vanishing;
 static char long_name[NAME_LEN];
+/* All names that the module may have; the first one is its own. */
+static const char * const names[] = { NAME, OTHER_NAME, long_name };
 
 static struct copy *add_copy(const char *what, const void *from, size_t len)
 {
@@ -280,22 +282,22 @@ static struct copy *add_copy(const char *what, const void *from, size_t len)
 	return c;
 }
 
-static ElfW(Shdr) *headers_of(char *from)
+static struct elf64_shdr *headers_of(char *from)
 {
-	return (void *)from + ((ElfW(Ehdr) *)from)->e_shoff;
+	return (void *)from + ((struct elf64_hdr *)from)->e_shoff;
 }
 
-static ElfW(Shdr) *section(char *from, const char *name)
+static struct elf64_shdr *section(char *from, const char *name)
 {
-	ElfW(Ehdr) *header = (void *)from;
-	ElfW(Shdr) *sections = headers_of(from);
+	struct elf64_hdr *header = (void *)from;
+	struct elf64_shdr *sections = headers_of(from);
 	const char *names = from + sections[header->e_shstrndx].sh_offset;
 
 	for (int i = 0; i < header->e_shnum; i++) {
 		if (!strcmp(names + sections[i].sh_name, name))
 			return &sections[i];
 	}
-	ksft_exit_fail_msg("%s has no section %s\n", TEST_KO, name);
+	ksft_exit_fail_msg(TEST_KO " has no %s\n", name);
 }
 
 /* Memory of one process, or of all, with a hole behind it. */
@@ -323,17 +325,17 @@ static void images_make(void)
 {
 	static const char * const moved[] = { ".gnu.linkonce.this_module", ".modinfo" };
 	char *good = before_hole(64 * PAGE, ALONE, -1), *magic;
-	ElfW(Ehdr) *header = (void *)good;
-	ElfW(Shdr) *info;
+	struct elf64_hdr *header = (void *)good;
+	struct elf64_shdr *info;
 
 	memcpy(good, image, image_size);
 	good_len = (image_size + PAGE - 1) / PAGE * PAGE;
 	for (size_t i = 0; i < ARRAY_SIZE(moved); i++) {
-		ElfW(Shdr) *which = section(good, moved[i]);
+		struct elf64_shdr *which = section(good, moved[i]);
 
 		which->sh_offset = move(good, good + which->sh_offset, which->sh_size);
 	}
-	header->e_shoff = move(good, headers_of(good), header->e_shnum * sizeof(ElfW(Shdr)));
+	header->e_shoff = move(good, headers_of(good), header->e_shnum * sizeof(struct elf64_shdr));
 	good_len += 2 * PAGE;
 
 	vanishing = memfd_create("image", MFD_CLOEXEC);
@@ -369,10 +371,12 @@ static void swap_bytes(char *at, char *other, size_t size)
 /* Whether what can be seen of an image without copying it is as in the good one. */
 static bool is_alike(const struct copy *c)
 {
-	const ElfW(Ehdr) *header = (void *)images[GOOD];
+	const struct elf64_hdr *header = (void *)images[GOOD];
+	const struct elf64_shdr *info = section(images[GOOD], ".modinfo");
 	const struct { size_t at, len; } looked_at[] = {
-		{ 0, PAGE }, { name_at, NAME_LEN }, { good_len - PAGE, PAGE },
-		{ header->e_shoff, header->e_shnum * sizeof(ElfW(Shdr)) },
+		{ 0, PAGE }, { name_at, NAME_LEN }, { info->sh_offset, info->sh_size },
+		{ good_len - PAGE, PAGE },
+		{ header->e_shoff, header->e_shnum * sizeof(struct elf64_shdr) },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(looked_at); i++) {
@@ -382,7 +386,7 @@ static bool is_alike(const struct copy *c)
 		    (hole && hole - PAGE < end && hole > at))
 			return false;
 	}
-	return c->len == good_len;
+	return c->image == images[GOOD] && c->len == good_len;
 }
 
 /* An image of which some bytes are other ones. */
@@ -416,20 +420,25 @@ struct field {
 	bool ignored;
 };
 
-#define FIELD(type, name, ignored) \
-	{ #name, offsetof(ElfW(type), name), sizeof(((ElfW(type) *)NULL)->name), ignored }
-
 static const struct field header_fields[] = {
-	FIELD(Ehdr, e_ident[0], false), FIELD(Ehdr, e_ident[EI_CLASS], true),
-	FIELD(Ehdr, e_type, false), FIELD(Ehdr, e_machine, false),
-	FIELD(Ehdr, e_shoff, false), FIELD(Ehdr, e_flags, true),
-	FIELD(Ehdr, e_shentsize, false), FIELD(Ehdr, e_shnum, false),
-	FIELD(Ehdr, e_shstrndx, false),
+	{ "e_ident[0]", offsetof(struct elf64_hdr, e_ident[0]), 1 },
+	{ "e_ident[EI_CLASS]", offsetof(struct elf64_hdr, e_ident[EI_CLASS]), 1, true },
+	{ "e_type", offsetof(struct elf64_hdr, e_type), 2 },
+	{ "e_machine", offsetof(struct elf64_hdr, e_machine), 2 },
+	{ "e_shoff", offsetof(struct elf64_hdr, e_shoff), 8 },
+	{ "e_flags", offsetof(struct elf64_hdr, e_flags), 4, true },
+	{ "e_shentsize", offsetof(struct elf64_hdr, e_shentsize), 2 },
+	{ "e_shnum", offsetof(struct elf64_hdr, e_shnum), 2 },
+	{ "e_shstrndx", offsetof(struct elf64_hdr, e_shstrndx), 2 },
 };
 
 static const struct field section_fields[] = {
-	FIELD(Shdr, sh_name, false), FIELD(Shdr, sh_type, false), FIELD(Shdr, sh_flags, false),
-	FIELD(Shdr, sh_offset, false), FIELD(Shdr, sh_size, false), FIELD(Shdr, sh_link, false),
+	{ "sh_name", offsetof(struct elf64_shdr, sh_name), 4 },
+	{ "sh_type", offsetof(struct elf64_shdr, sh_type), 4 },
+	{ "sh_flags", offsetof(struct elf64_shdr, sh_flags), 8 },
+	{ "sh_offset", offsetof(struct elf64_shdr, sh_offset), 8 },
+	{ "sh_size", offsetof(struct elf64_shdr, sh_size), 8 },
+	{ "sh_link", offsetof(struct elf64_shdr, sh_link), 4 },
 };
 
 /* The first one has no name. Of .modinfo the kernel believes whatever its header says. */
@@ -474,7 +483,7 @@ static void add_headers(void)
 /* Images that are cut off, or that are said to be longer than they are. */
 static void add_lengths(void)
 {
-	const size_t headers = headers_of(images[GOOD]) - (ElfW(Shdr) *)images[GOOD];
+	const size_t headers = headers_of(images[GOOD]) - (struct elf64_shdr *)images[GOOD];
 	const size_t lengths[] = {
 		63, 64, 65, PAGE - 1, PAGE, PAGE + 1, name_at, name_at + 1,
 		headers * 64, headers * 64 + 64, good_len - 2 * PAGE, good_len - PAGE,
@@ -503,19 +512,19 @@ static void add_lengths(void)
 static void add_many_sections(void)
 {
 	static const int counts[] = { 512, 513, 10000, SHN_LORESERVE - 1, SHN_LORESERVE, 65535 };
-	const size_t headers_len = 65536 * sizeof(ElfW(Shdr));
+	const size_t headers_len = 65536 * sizeof(struct elf64_shdr);
 	char *many = before_hole(good_len + headers_len, ALONE, -1), what[80];
-	ElfW(Ehdr) *header = (void *)many;
+	struct elf64_hdr *header = (void *)many;
 
 	memcpy(many, images[GOOD], good_len);
-	memcpy(many + good_len, headers_of(many), header->e_shnum * sizeof(ElfW(Shdr)));
+	memcpy(many + good_len, headers_of(many), header->e_shnum * sizeof(struct elf64_shdr));
 	header->e_shoff = good_len;
 	for (size_t i = 0; i < ARRAY_SIZE(counts); i++) {
 		struct copy *c;
 
 		snprintf(what, sizeof(what), "%d sections", counts[i]);
-		c = add_copy(what, many, good_len + counts[i] * sizeof(ElfW(Shdr)));
-		c->at = offsetof(ElfW(Ehdr), e_shnum);
+		c = add_copy(what, many, good_len + counts[i] * sizeof(struct elf64_shdr));
+		c->at = offsetof(struct elf64_hdr, e_shnum);
 		c->size = sizeof(header->e_shnum);
 		c->value = counts[i];
 	}
@@ -525,15 +534,15 @@ static void add_many_sections(void)
 	header = (void *)many;
 	headers_of(many)->sh_size = 65536;
 	headers_of(many)->sh_link = header->e_shstrndx;
-	header->e_shstrndx = SHN_XINDEX;
+	header->e_shstrndx = SHN_HIRESERVE;
 	header->e_shnum = 0;
 	add_copy("a number of sections in the first of them", many, good_len + headers_len);
 }
 
 static void copies_make(void)
 {
-	ElfW(Shdr) *strings = section(images[GOOD], ".shstrtab");
-	ElfW(Shdr) *info = section(images[GOOD], ".modinfo");
+	struct elf64_shdr *strings = section(images[GOOD], ".shstrtab");
+	struct elf64_shdr *info = section(images[GOOD], ".modinfo");
 	struct sysinfo system;
 	void *hole = mmap(NULL, 1 << 20, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
@@ -593,9 +602,8 @@ static int init(const struct copy *c, const char *args)
 
 static void unload_all(void)
 {
-	unload(NAME);
-	unload(OTHER_NAME);
-	unload(long_name);
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		unload(names[i]);
 }
 
 /* A file that cannot be read, every other time. */
@@ -671,13 +679,14 @@ static int finit_once(const struct fd *fd, const struct pointer *p, int flags, c
 	return err;
 }
 
+/* By itself, or with the module live, but none of another name. */
 static int init_once(const struct copy *c, const struct pointer *p, const char *mode, bool live)
 {
 	set_dedup("on");
+	for (size_t i = live; i < ARRAY_SIZE(names); i++)
+		unload(names[i]);
 	if (live)
 		init(&(struct copy){ .image = images[GOOD], .len = good_len }, "");
-	else
-		unload_all();
 	set_dedup(mode);
 	return init(c, p->args);
 }
