@@ -341,7 +341,7 @@ def test_plain(tally, kernel):
     tally.report("reading in a storm", runs.reading(kernel))
     for smp in (8, 64):
         tally.report(f"kmod.sh, {smp} CPUs", runs.kmod(kernel, smp))
-    tally.report("chaos", runs.at_random(kernel, "chaos", runs.RANDOM_SMP, 30_000))
+    tally.report("chaos", runs.at_random(kernel, "chaos", runs.RANDOM_SMP, 20_000))
     tally.report("compared with the C code", run_compare(kernel, "c", outputs[8]))
     return outputs[8]
 

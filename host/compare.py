@@ -61,6 +61,7 @@ OTHER_FAILS = {
         "requests.modprobe_of_a_module_that_requests_itself",
     ),
     "dedup_12_requests_slow": ("requests.many_for_a_slow_name",),
+    "dedup_15_init_module": ("copies.one_copy_for_all", "copies.late"),
     "dedup_16_no_older_answer": ("no_older_answer.after_init_has_failed",),
     "dedup_18_still_allowed": ("still_allowed.modules_are_disabled_meanwhile",),
 }
@@ -97,6 +98,12 @@ OTHER_PASSES = {
         "requests.recursion_without_children",
         "requests.too_many_names",
     ),
+    "dedup_15_init_module": (
+        "copies.wrong_version",
+        "copies.late_after_a_file",
+        "copies.while_a_file_is_loaded",
+        "copies.while_a_file_comes_later",
+    ),
 }
 PROGRAMS = sorted({*OTHER_FAILS, *OTHER_PASSES, "dedup_09_no_memory"})
 # Seconds until a test of that code counts as hanging: many do.
@@ -119,6 +126,7 @@ GUARANTEES = {
     9: "no memory",
     11: "late duplicates",
     12: "requests",
+    15: "copies",
     16: "no older answer",
     18: "still allowed",
 }

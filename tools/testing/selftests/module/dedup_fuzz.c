@@ -582,7 +582,7 @@ static void copies_make(void)
 }
 
 /* Calls init_module() with an image, as this one is to be. Returns 0 or an errno. */
-static int init(const struct copy *c, const char *args)
+static int init_copy(const struct copy *c, const char *args)
 {
 	char *hole = c->image + c->hole * PAGE - PAGE, bytes[NAME_LEN];
 	int err;
@@ -604,7 +604,7 @@ static int init_whole(int which)
 {
 	const struct copy c = { .image = images[which], .len = good_len };
 
-	return init(&c, "");
+	return init_copy(&c, "");
 }
 
 static void unload_all(void)
@@ -695,7 +695,7 @@ static int init_once(const struct copy *c, const struct pointer *p, const char *
 	if (live)
 		init_whole(GOOD);
 	set_dedup(mode);
-	return init(c, p->args);
+	return init_copy(c, p->args);
 }
 
 /*
@@ -883,7 +883,7 @@ static void work(int number, struct worker *w)
 			int err;
 
 			doing(w, c->what);
-			err = init(c, p->args);
+			err = init_copy(c, p->args);
 			note(c->what, p->what, err, is_allowed_for(c, err));
 		} else {
 			const struct fd *fd = some_fd(&random);
