@@ -28,6 +28,7 @@ FIXTURE(copies) {
 
 static void clean_up(void)
 {
+	gates_hold_live(-1);
 	gates_hold_going(-1);
 	gates_open(~0);
 	unload("test_dedup_big");
@@ -95,6 +96,25 @@ TEST_F(copies, one_copy_for_all)
 	EXPECT_COUNT(0, since.copies_late + since.retried + since.interrupted);
 	no_loads(_metadata, &since);
 	SAW("6 call init_module() for one image", "%lld kB are wasted", since.wasted / 1024);
+}
+
+/* What comes when the module is live, as asynchronous probes do, is not waited for. */
+TEST_F(copies, answer_is_not_late)
+{
+	start(self, "gate=0");
+	gates_hold_live(1);
+	gates_open(1);
+	callers_wait(&callers[1], N - 1);
+	EXPECT_EQ(N - 1, callers_with(&callers[1], N - 1, EEXIST));
+	EXPECT_TRUE(module_live("test_dedup_big"));
+	/* Whoever comes now does not wait either. */
+	EXPECT_EQ(EEXIST, init(&self->hidden, ""));
+	EXPECT_EQ(0, callers_done(callers, 1));
+	gates_open(3);
+	callers_wait(callers, 1);
+	EXPECT_EQ(0, callers[0].err);
+	EXPECT_COUNT(N - 1, stats_since(self->before).copies_joined);
+	EXPECT_COUNT(1, stats_since(self->before).copies_late);
 }
 
 /* All at once, so it is not known who leads. */
@@ -428,23 +448,10 @@ TEST_F(copies, signals)
 }
 
 /* Guarantee 6: the end of the leader says nothing of the module. One of them leads. */
-static void one_leads(struct __test_metadata *_metadata, const struct stats *before)
+TEST_F(copies, leader_is_killed)
 {
 	struct stats since;
 
-	callers_wait(&callers[1], N - 1);
-	EXPECT_EQ(1, callers_with(&callers[1], N - 1, 0));
-	EXPECT_EQ(N - 2, callers_with(&callers[1], N - 1, EEXIST));
-	EXPECT_EQ(2, gates_entered());
-	EXPECT_TRUE(module_live("test_dedup"));
-	since = stats_since(*before);
-	EXPECT_COUNT(N - 1, since.retried);
-	EXPECT_COUNT(N, since.copies_led + since.copies_joined);
-	EXPECT_COUNT(0, since.interrupted + since.bypassed);
-}
-
-TEST_F(copies, leader_is_killed)
-{
 	copier_add(&callers[0], TEST_KO, "gate=0");
 	gates_wait_entered(1);
 	copiers_start(&callers[1], N - 1, TEST_KO, "gate=0");
@@ -455,8 +462,16 @@ TEST_F(copies, leader_is_killed)
 	wait_entered_or_done(2, &callers[1], N - 1);
 	EXPECT_EQ(0, callers_done(&callers[1], N - 1));
 	gates_open(1);
-	one_leads(_metadata, &self->before);
-	EXPECT_COUNT(2, stats_since(self->before).copies_led);
+	callers_wait(&callers[1], N - 1);
+	EXPECT_EQ(1, callers_with(&callers[1], N - 1, 0));
+	EXPECT_EQ(N - 2, callers_with(&callers[1], N - 1, EEXIST));
+	EXPECT_EQ(2, gates_entered());
+	EXPECT_TRUE(module_live("test_dedup"));
+	since = stats_since(self->before);
+	EXPECT_COUNT(N - 1, since.retried);
+	EXPECT_COUNT(2, since.copies_led);
+	EXPECT_COUNT(N - 2, since.copies_joined);
+	EXPECT_COUNT(0, since.interrupted + since.bypassed);
 }
 
 static void enter_other_root(struct caller *c)
@@ -465,7 +480,7 @@ static void enter_other_root(struct caller *c)
 		perror("chroot");
 }
 
-/* It does not find the file that the others would find. */
+/* Why it has failed is nobody else's business, so it does not matter who or where it is. */
 TEST_F(copies, leader_is_in_another_root_folder)
 {
 	ASSERT_EQ(0, write_file(CONF, "", 0));
@@ -476,8 +491,12 @@ TEST_F(copies, leader_is_in_another_root_folder)
 	callers_settle(&callers[1], N - 1);
 	gates_open(1);
 	callers_wait(callers, 1);
+	callers_wait(&callers[1], N - 1);
 	EXPECT_EQ(ENOENT, callers[0].err);
-	one_leads(_metadata, &self->before);
+	EXPECT_EQ(N - 1, callers_with(&callers[1], N - 1, EBUSY));
+	EXPECT_EQ(1, gates_entered());
+	EXPECT_COUNT(0, stats_since(self->before).retried);
+	EXPECT_COUNT(N - 1, stats_since(self->before).copies_joined);
 }
 
 /* Guarantee 16: what init did not find is made before others call. */

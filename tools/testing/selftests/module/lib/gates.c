@@ -36,8 +36,17 @@ void gates_hold_going(int gate)
 	spit(GATE_PARAM "going_gate", text);
 }
 
+void gates_hold_live(int gate)
+{
+	char text[16];
+
+	snprintf(text, sizeof(text), "%d", gate);
+	spit(GATE_PARAM "live_gate", text);
+}
+
 void gates_reset(void)
 {
+	gates_hold_live(-1);
 	gates_hold_going(-1);
 	gates_open(0);
 	spit(GATE_PARAM "log", "0");

@@ -18,6 +18,9 @@ void gates_open(unsigned int mask);
 /* Modules on their way out, also those whose load has failed, wait at this gate. */
 void gates_hold_going(int gate);
 
+/* Modules that have become live wait at this gate, before their load is over. */
+void gates_hold_live(int gate);
+
 /* Closes all gates, and forgets who came by. */
 void gates_reset(void);
 

@@ -27,6 +27,7 @@ static DEFINE_MUTEX(log_lock);
 static unsigned int gates_open;
 static int going_gate = -1;
 static unsigned int going;
+static int live_gate = -1;
 static int log_tags[LOG_MAX];
 static unsigned int log_len;
 
@@ -88,17 +89,26 @@ module_param(going_gate, int, 0644);
 /* going: how many have come there. */
 module_param(going, uint, 0644);
 
+/* live_gate: the gate for modules that have become live, whose load goes on, or -1. */
+module_param(live_gate, int, 0644);
+
 /* Also tells of a module whose load has failed, before anything of it is freed. */
 static int gates_notify(struct notifier_block *block, unsigned long event, void *module)
 {
 	const unsigned int state = TASK_IDLE | TASK_WAKEKILL;
-	int gate = READ_ONCE(going_gate);
+	int gate = -1;
 
-	if (event != MODULE_STATE_GOING || gate < 0 || gate >= GATES)
+	if (event == MODULE_STATE_GOING)
+		gate = READ_ONCE(going_gate);
+	else if (event == MODULE_STATE_LIVE)
+		gate = READ_ONCE(live_gate);
+	if (gate < 0 || gate >= GATES)
 		return NOTIFY_DONE;
 
-	scoped_guard(mutex, &log_lock)
+	if (event == MODULE_STATE_GOING) {
+		guard(mutex)(&log_lock);
 		going++;
+	}
 	wait_event_state(gate_wait, READ_ONCE(gates_open) & BIT(gate), state);
 	return NOTIFY_OK;
 }
