@@ -160,8 +160,8 @@ int module_dedup_peek(struct module_dedup_key *key, char *name,
 /* kernel/module/dedup_call.c */
 int module_dedup_describe(struct module_dedup_key *key, struct file *file,
 			  const char __user *uargs, int flags);
-bool module_dedup_is_late(struct module_dedup *ticket,
-			  const struct module_dedup_id *id, const char *name);
+int module_dedup_is_late(struct module_dedup *ticket,
+			 const struct module_dedup_id *id, const char *name);
 void module_dedup_audit(const char *name);
 void module_dedup_bury(struct module *mod, struct wait_queue_head *wq);
 void module_dedup_get_context(struct module_dedup_context *context);

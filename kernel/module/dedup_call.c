@@ -296,7 +296,7 @@ int module_dedup_describe(struct module_dedup_key *key, struct file *file,
 	return 0;
 }
 
-/* Whether a live module was loaded from this file, as it is, with these flags. */
+/* Whether a module was loaded from this file, as it is, with these flags. */
 static bool module_dedup_is_origin(const struct module_dedup_id *a,
 				   const struct module_dedup_id *b)
 {
@@ -308,7 +308,7 @@ static bool module_dedup_is_origin(const struct module_dedup_id *a,
 }
 
 /**
- * module_dedup_is_late() - whether a load could only find its module live
+ * module_dedup_is_late() - whether a load could only find its module there
  * @ticket: the ticket of the load
  * @id: the file, or the image
  * @name: the name of the module, of an image; NULL for a file
@@ -317,31 +317,39 @@ static bool module_dedup_is_origin(const struct module_dedup_id *a,
  * the module is live the flight takes no more followers: their calls may begin
  * after the module was removed, which has to wait for this RCU section.
  *
+ * The loader copies an image before it looks whether a module of that name is on
+ * its way out.
+ *
  * Context: process context, may sleep.
- * Return: true if the module is live, and the load need not be tried.
+ * Return: -EEXIST if the module is live, -EBUSY if a module of the same image is
+ * being removed, or has failed and is not gone, 0 if the load is to be tried.
  */
-bool module_dedup_is_late(struct module_dedup *ticket,
+int module_dedup_is_late(struct module_dedup *ticket,
 			  const struct module_dedup_id *id, const char *name)
 {
-	char live[MODULE_NAME_LEN] = "";
+	char found[MODULE_NAME_LEN];
 	struct module *mod;
+	int err = 0;
 
 	scoped_guard(rcu) {
 		list_for_each_entry_rcu(mod, &modules, list) {
-			if (READ_ONCE(mod->state) == MODULE_STATE_LIVE &&
-			    module_dedup_is_origin(&mod->dedup_id, id) &&
-			    (!name || !strcmp(mod->name, name))) {
-				strscpy(live, mod->name);
-				module_dedup_close(ticket);
-				break;
-			}
+			enum module_state state = READ_ONCE(mod->state);
+
+			if (state == MODULE_STATE_COMING ||
+			    (state != MODULE_STATE_LIVE && !name) ||
+			    !module_dedup_is_origin(&mod->dedup_id, id) ||
+			    (name && strcmp(mod->name, name)))
+				continue;
+
+			err = state == MODULE_STATE_LIVE ? -EEXIST : -EBUSY;
+			strscpy(found, mod->name);
+			module_dedup_close(ticket);
+			break;
 		}
 	}
-	if (!live[0])
-		return false;
-
-	audit_log_kern_module(live);
-	return true;
+	if (err)
+		audit_log_kern_module(found);
+	return err;
 }
 
 /**

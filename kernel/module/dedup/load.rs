@@ -300,10 +300,11 @@ fn lead(ticket: Ticket<'static, Call>, waited: u64) -> Result<*mut bindings::mod
     .add(1, Relaxed);
     let given = give(ticket);
     // SAFETY: The ticket was given just now, and `id` and `name` are part of its flight.
-    if unsafe { bindings::module_dedup_is_late(given, id, name) } {
+    let err = unsafe { bindings::module_dedup_is_late(given, id, name) };
+    if err != 0 {
         if copy {
             // SAFETY: As above.
-            unsafe { module_dedup_exists(given, name, EEXIST.to_errno()) };
+            unsafe { module_dedup_exists(given, name, err) };
             stats::COPIES_LATE.add(1, Relaxed);
             // SAFETY: As above.
             stats::COPIES_BYTES.add(unsafe { (*id).size }, Relaxed);
@@ -311,7 +312,7 @@ fn lead(ticket: Ticket<'static, Call>, waited: u64) -> Result<*mut bindings::mod
             stats::LATE.add(1, Relaxed);
         }
         // SAFETY: The ticket is not used again.
-        return Err(unsafe { super::module_dedup_end(given, EEXIST.to_errno()) });
+        return Err(unsafe { super::module_dedup_end(given, err) });
     }
     Ok(given)
 }

@@ -48,7 +48,7 @@ counters! {
     COPIES_LED(c"Copies led", 1);
     /// Calls of it that returned what came of another caller's flight.
     COPIES_JOINED(c"Copies joined", 1);
-    /// Flights of it that ended without a load, since the module was live.
+    /// Flights of it that ended without a load, since the module was live, or on its way out.
     COPIES_LATE(c"Late copies", 1);
     /// The lengths of the images that these two kinds of calls did not copy, in bytes.
     COPIES_BYTES(c"Copy bytes saved", 1);

@@ -521,6 +521,7 @@ TEST_F(copies, no_older_answer)
 	EXPECT_EQ(1, callers_done(&callers[early], 1));
 	EXPECT_EQ(0, callers_done(callers, 1));
 	EXPECT_COUNT(2, stats_since(self->before).copies_led);
+	EXPECT_COUNT(1, stats_since(self->before).copies_late);
 	gates_open(3);
 	callers_wait(callers, early + 1);
 	EXPECT_EQ(ENOENT, callers[0].err);
