@@ -163,6 +163,9 @@ def brings(mail):
         examples = re.findall(r"^\+\s*//[/!] ```(.*)$", diff, re.M)[::2]
         if place.startswith("rust/kernel/") and {"", "rust"} & set(examples):
             suites.add(place.removeprefix("rust/kernel/").removesuffix(".rs").replace("/", "_"))
+        # A step that changes the engine is to pass what those before it have brought.
+        if place.startswith("rust/kernel/module_dedup"):
+            suites.add("module_dedup")
         if Path(place).parent == SELFTESTS and place.endswith((".c", ".sh")):
             tests.add(Path(place).name.removesuffix(".c"))
     return suites, sorted(tests)
