@@ -325,7 +325,7 @@ static bool module_dedup_is_origin(const struct module_dedup_id *a,
  * being removed, or has failed and is not gone, 0 if the load is to be tried.
  */
 int module_dedup_is_late(struct module_dedup *ticket,
-			  const struct module_dedup_id *id, const char *name)
+			 const struct module_dedup_id *id, const char *name)
 {
 	char found[MODULE_NAME_LEN];
 	struct module *mod;

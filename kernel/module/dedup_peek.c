@@ -25,7 +25,7 @@
 /* Images with more sections than this are not looked at. */
 #define MODULE_DEDUP_SECTIONS_MAX 512
 
-/* So much is looked at at once. */
+/* How much of an image is looked at in one read. */
 #define MODULE_DEDUP_PEEK_SIZE SZ_4K
 
 /* Images with more names of sections are not looked at: all fits into 8 KiB. */
