@@ -112,7 +112,7 @@ pub(super) fn up(table: &Table<TestKey>, key: TestKey, me: TaskId) -> Result<Tic
 
 /// Whether it is the turn of a flight.
 fn is_first(flight: &Handle<'_, TestKey>) -> bool {
-    flight.first().id() == flight.id()
+    core::ptr::eq(&*flight.first(), &**flight)
 }
 
 /// The same for a flight whose turn it is.
