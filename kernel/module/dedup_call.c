@@ -335,8 +335,8 @@ int module_dedup_is_late(struct module_dedup *ticket,
 		list_for_each_entry_rcu(mod, &modules, list) {
 			enum module_state state = READ_ONCE(mod->state);
 
-			if (state == MODULE_STATE_COMING ||
-			    (state != MODULE_STATE_LIVE && !name) ||
+			if ((state != MODULE_STATE_LIVE &&
+			     !(name && state == MODULE_STATE_GOING)) ||
 			    !module_dedup_is_origin(&mod->dedup_id, id) ||
 			    (name && strcmp(mod->name, name)))
 				continue;
