@@ -122,10 +122,9 @@ static void futex_wake(atomic_int *at, int n)
 }
 
 /* What is loaded by init_module(). It is read before there are workers, who share it. */
-static struct image {
+static struct {
 	const char *path;
-	char *data;
-	size_t len;
+	struct image image;
 } images[] = {
 	{ "/bench/bench_16k.ko" },
 	{ "/bench/bench_1m.ko" },
@@ -136,8 +135,10 @@ static struct image {
 static void images_read(void)
 {
 	for (int i = 0; i < IMAGES; i++) {
-		images[i].data = read_file(images[i].path, &images[i].len);
-		if (!images[i].data)
+		struct image *image = &images[i].image;
+
+		image->data = read_file(images[i].path, &image->len);
+		if (!image->data)
 			die("cannot read %s", images[i].path);
 	}
 }
@@ -154,8 +155,7 @@ static int call(const char *path, int fd, int flags)
 		return finit(fd, "", flags);
 	for (int i = 0; i < IMAGES; i++) {
 		if (!strcmp(images[i].path, path))
-			return syscall(SYS_init_module, images[i].data, images[i].len, "") ?
-			       errno : 0;
+			return init(&images[i].image, "");
 	}
 	return ENOENT;
 }
