@@ -3,9 +3,10 @@
  * Module load de-duplication: a look at an image in user memory, before it is
  * copied, for init_module().
  *
- * What is found is a hint, since the caller can change the image meanwhile. So it
- * decides who waits for whom, but never what is true of a module: a load whose
- * module turns out to have another name has no answer for anybody.
+ * The caller can change the image after this look. So what is found only decides
+ * which calls wait for the load of which other call. If the module of that load
+ * has another name than the look has found, the calls that waited get no answer
+ * from that load.
  */
 
 #include <linux/cleanup.h>

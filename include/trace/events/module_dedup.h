@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * What becomes of calls of finit_module(), init_module() and request_module()
- * that are de-duplicated. A leader has lead and done. A follower has join, and then done
- * with the result, refuse if it would have waited for itself, or retry if there
- * was no result to share, after which it asks again. A call that ends while it
- * stands in line has only done or refuse. A leader that waits for another load
+ * that are de-duplicated. A leader has lead and done. A follower has join, and
+ * then done with the result, refuse if it would have waited for itself, or retry
+ * if there was no result to share, after which it asks again. A call that ends
+ * while it stands in line has only done or refuse. A leader that waits for another load
  * of the same name can have a refuse before its done.
  */
 #undef TRACE_SYSTEM

@@ -10,8 +10,8 @@
 
 use super::{
     key::Call,
+    load,
     stats,
-    trace,
     TABLE, //
 };
 use kernel::{
@@ -126,10 +126,6 @@ unsafe extern "C" fn at_exit(work: *mut bindings::callback_head) {
         // without saying so.
         unsafe { bindings::module_dedup_bury(module, death.wq.load(Relaxed)) };
     }
-    let handle = (*ticket).clone();
     let result = EBUSY.to_errno();
-    let followers = ticket.finish(Some(result.into()));
-    if handle.key().is_joinable() {
-        trace::done(&handle, result, followers.unwrap_or(0), 0);
-    }
+    load::finish(ticket, Some(result), result);
 }

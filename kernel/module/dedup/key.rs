@@ -142,12 +142,13 @@ unsafe impl Send for File {}
 unsafe impl Sync for File {}
 
 impl File {
-    /// Takes what `module_dedup_describe()` has found.
+    /// Takes what `module_dedup_describe()` or `module_dedup_peek()` has found; of an image with
+    /// the name of its module.
     ///
     /// # Safety
     ///
     /// `key` must come from there, and is not to be used again.
-    pub(crate) unsafe fn new(key: &bindings::module_dedup_key) -> Self {
+    pub(crate) unsafe fn new(key: &bindings::module_dedup_key, name: Name) -> Self {
         let (start, size) = (key.args.cast::<u8>(), key.args_size);
         let args = (!start.is_null()).then(|| {
             // SAFETY: By the safety requirements these bytes are initialised, come from the
@@ -159,17 +160,6 @@ impl File {
             id: key.id,
             args_hash: key.args_hash,
             args,
-            name: Name::EMPTY,
-            context: None,
-        }
-    }
-
-    /// Takes what `module_dedup_peek()` has found.
-    pub(crate) fn of_copy(key: &bindings::module_dedup_key, name: Name) -> Self {
-        Self {
-            id: key.id,
-            args_hash: 0,
-            args: None,
             name,
             context: None,
         }

@@ -70,12 +70,10 @@ unsafe extern "C" fn module_dedup_begin(
     let mut key = bindings::module_dedup_key::default();
     let begun = table().map_or(Ok(core::ptr::null_mut()), |table| {
         // SAFETY: By the safety requirements, and `key` is valid for writing.
-        match unsafe { bindings::module_dedup_describe(&mut key, file, uargs, flags) } {
-            // SAFETY: `key` comes from there.
-            0 => begin(table, unsafe { File::new(&key) }, file, may_load),
-            1 => Ok(alone(table)),
-            denied => Err(denied),
-        }
+        let seen = unsafe { bindings::module_dedup_describe(&mut key, file, uargs, flags) };
+        // SAFETY: `key` comes from there.
+        let what = unsafe { File::new(&key, Name::EMPTY) };
+        begin(table, seen, what, file, may_load)
     });
     // SAFETY: By the safety requirements.
     unsafe { super::begun(begun, ticket, ret) }
@@ -102,14 +100,10 @@ unsafe extern "C" fn module_dedup_begin_copy(
     let (mut key, mut name) = (bindings::module_dedup_key::default(), Name::EMPTY);
     let begun = table().map_or(Ok(core::ptr::null_mut()), |table| {
         // SAFETY: `key` and `name` are valid for writing, and there is room for a name.
-        match unsafe { bindings::module_dedup_peek(&mut key, name.as_mut_ptr(), umod, len) } {
-            0 => {
-                let copy = File::of_copy(&key, name);
-                begin(table, copy, core::ptr::null_mut(), may_load)
-            }
-            1 => Ok(alone(table)),
-            denied => Err(denied),
-        }
+        let seen = unsafe { bindings::module_dedup_peek(&mut key, name.as_mut_ptr(), umod, len) };
+        // SAFETY: `key` comes from there.
+        let what = unsafe { File::new(&key, name) };
+        begin(table, seen, what, core::ptr::null_mut(), may_load)
     });
     // SAFETY: By the safety requirements.
     unsafe { super::begun(begun, ticket, ret) }
@@ -129,18 +123,26 @@ fn alone(table: &'static Table<Call>) -> *mut bindings::module_dedup {
 }
 
 /// Waits for others, or begins a load. Fails with the answer.
+///
+/// `seen` is what the look at `file` has returned: 0, 1 if it cannot be compared with others, or
+/// the error of a security module that denies it.
 fn begin(
     table: &'static Table<Call>,
+    seen: c_int,
     file: File,
     of: *mut bindings::file,
     may_load: MayLoad,
 ) -> Result<*mut bindings::module_dedup, c_int> {
-    match join_or_lead(table, file, of, may_load) {
-        Err(ALONE) => {
-            check_again(Some(0), may_load)?;
-            Ok(alone(table))
-        }
-        begun => begun,
+    match seen {
+        0 => match join_or_lead(table, file, of, may_load) {
+            Err(ALONE) => {
+                check_again(Some(0), may_load)?;
+                Ok(alone(table))
+            }
+            begun => begun,
+        },
+        1 => Ok(alone(table)),
+        denied => Err(denied),
     }
 }
 
@@ -321,15 +323,20 @@ fn lead(ticket: Ticket<'static, Call>, waited: u64) -> Result<*mut bindings::mod
 pub(crate) fn end(ticket: Ticket<'static, Call>, result: c_int) {
     death::rule_out(&ticket);
     let private = is_private(result) || (result == EDEADLK.to_errno() && ticket.was_refused());
-    let flight = (*ticket).clone();
-    let answer = match reached(&flight) {
+    let answer = match reached(&ticket) {
         // Whatever else it could be was said before.
         Some(true) => EBUSY.to_errno(),
         Some(false) => ALONE,
         None => result,
     };
-    let followers = ticket.finish((!private).then_some(answer.into()));
-    match followers {
+    finish(ticket, (!private).then_some(answer), result);
+}
+
+/// Ends a load that has come to this result, and gives its followers an answer, unless they have
+/// one.
+pub(crate) fn finish(ticket: Ticket<'static, Call>, answer: Option<c_int>, result: c_int) {
+    let flight = (*ticket).clone();
+    match ticket.finish(answer.map(i64::from)) {
         Some(followers) if flight.key().is_joinable() => trace::done(&flight, result, followers, 0),
         _ => {}
     }

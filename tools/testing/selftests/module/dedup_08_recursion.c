@@ -171,10 +171,16 @@ TEST_F(recursion, others_follow)
 	EXPECT_COUNT(4, stats_since(self->before).joined);
 }
 
-TEST_F(recursion, two_modules)
+/* Two modules request each other. They are loaded by this command of the helper. */
+static void two_modules(struct __test_metadata *_metadata, struct _test_data_recursion *self,
+			const char *command)
 {
-	helper_script("b", "load " B_KO " request=a\n");
-	helper_script("a", "load " TEST_KO " request=b\n");
+	char script[128];
+
+	snprintf(script, sizeof(script), "%s " B_KO " request=a\n", command);
+	helper_script("b", script);
+	snprintf(script, sizeof(script), "%s " TEST_KO " request=b\n", command);
+	helper_script("a", script);
 	caller_start(&callers[0], TEST_KO, "request=b", 0);
 	EXPECT_EQ(EDEADLK, helper_result("a", 0));
 	EXPECT_EQ(0, helper_result("b", 0));
@@ -185,26 +191,20 @@ TEST_F(recursion, two_modules)
 	refused(_metadata, self, helper_pid("a", 0),
 		(const char *const[]){ "load of test_dedup by", "loads test_dedup_b,",
 				       "request for a", "request for b", NULL });
+}
+
+TEST_F(recursion, two_modules)
+{
+	two_modules(_metadata, self, "load");
 	SAW("two modules request each other", "inner %s, both live", errno_name(EDEADLK));
 }
 
 /* The same by init_module(): the innermost one follows the first one. */
 TEST_F(recursion, two_copies)
 {
-	helper_script("b", "init " B_KO " request=a\n");
-	helper_script("a", "init " TEST_KO " request=b\n");
 	callers[0].copy = true;
-	caller_start(&callers[0], TEST_KO, "request=b", 0);
-	EXPECT_EQ(EDEADLK, helper_result("a", 0));
-	EXPECT_EQ(0, helper_result("b", 0));
-	callers_wait(callers, 1);
-	EXPECT_EQ(0, callers[0].err);
-	EXPECT_TRUE(module_live("test_dedup"));
-	EXPECT_TRUE(module_live("test_dedup_b"));
+	two_modules(_metadata, self, "init");
 	EXPECT_COUNT(2, stats_since(self->before).copies_led);
-	refused(_metadata, self, helper_pid("a", 0),
-		(const char *const[]){ "load of test_dedup by", "loads test_dedup_b,",
-				       "request for a", "request for b", NULL });
 }
 
 TEST_F(recursion, three_modules)

@@ -354,11 +354,20 @@ TEST_F(copies, late_after_a_file)
 	EXPECT_COUNT(0, stats_since(self->before).late);
 }
 
+/* One call led and one joined, of a file as well as of an image. */
+static void one_of_each(struct __test_metadata *_metadata, const struct _test_data_copies *self)
+{
+	struct stats since = stats_since(self->before);
+
+	EXPECT_COUNT(1, since.led);
+	EXPECT_COUNT(1, since.joined);
+	EXPECT_COUNT(1, since.copies_led);
+	EXPECT_COUNT(1, since.copies_joined);
+}
+
 /* The loader lets one of them win. */
 TEST_F(copies, while_a_file_is_loaded)
 {
-	struct stats since;
-
 	caller_add(&callers[0], TEST_KO, "gate=0", 0);
 	gates_wait_entered(1);
 	copier_add(&callers[1], TEST_KO, "gate=0");
@@ -371,17 +380,11 @@ TEST_F(copies, while_a_file_is_loaded)
 	EXPECT_EQ(2, callers_with(&callers[1], 2, EEXIST));
 	EXPECT_EQ(0, callers[3].err);
 	EXPECT_EQ(1, gates_entered());
-	since = stats_since(self->before);
-	EXPECT_COUNT(1, since.led);
-	EXPECT_COUNT(1, since.joined);
-	EXPECT_COUNT(1, since.copies_led);
-	EXPECT_COUNT(1, since.copies_joined);
+	one_of_each(_metadata, self);
 }
 
 TEST_F(copies, while_a_file_comes_later)
 {
-	struct stats since;
-
 	copier_add(&callers[0], TEST_KO, "gate=0");
 	gates_wait_entered(1);
 	caller_add(&callers[1], TEST_KO, "gate=0", 0);
@@ -393,11 +396,7 @@ TEST_F(copies, while_a_file_comes_later)
 	EXPECT_EQ(0, callers[0].err);
 	EXPECT_EQ(3, callers_with(&callers[1], 3, EEXIST));
 	EXPECT_EQ(1, gates_entered());
-	since = stats_since(self->before);
-	EXPECT_COUNT(1, since.led);
-	EXPECT_COUNT(1, since.joined);
-	EXPECT_COUNT(1, since.copies_led);
-	EXPECT_COUNT(1, since.copies_joined);
+	one_of_each(_metadata, self);
 }
 
 static void nothing(int sig)
