@@ -5,7 +5,9 @@
  * and flags; and images with wrong headers, with holes, and that change.
  *
  * First each combination by itself, which must fail as it does with the kernel's
- * own C code; then many at once, at random, which the kernel must survive.
+ * own C code, and as many images again as there are to be calls, with up to four
+ * mistakes in their headers at once; then many at once, at random, which the
+ * kernel must survive.
  *
  * What an image returns among others is known, too. One that cannot be loaded
  * returns what it did by itself, and one that can be loaded what any such image
@@ -35,6 +37,7 @@
 #include "kselftest.h"
 #include "lib/disk.h"
 #include "lib/files.h"
+#include "lib/log.h"
 #include "lib/memory.h"
 #include "lib/modules.h"
 #include "lib/random.h"
@@ -44,6 +47,8 @@
 #define DIR "/tmp/dedup_fuzz/"
 #define MAKE_IT_FAIL "/sys/block/ram0/make-it-fail"
 #define FAIL_REQUEST "/sys/kernel/debug/fail_make_request/"
+#define CONSOLE_LEVEL "/proc/sys/kernel/printk"
+#define ALL_LEVELS "/sys/module/printk/parameters/ignore_loglevel"
 #define NAME "test_dedup"
 /* It differs in one byte, so that no third name is seen while one becomes the other. */
 #define OTHER_NAME "test_dedux"
@@ -262,7 +267,7 @@ static bool seen[2][ERRNOS];
  * for another version of the kernel is never loaded, whatever else is wrong with
  * it: this is found out after the headers, and before anything is done with it.
  */
-enum { GOOD, REFUSED, CHANGING_GOOD, CHANGING_REFUSED, VANISHING, IMAGES };
+enum { GOOD, FOREIGN, CHANGING_GOOD, CHANGING_FOREIGN, VANISHING, IMAGES };
 
 static char *images[IMAGES];
 static size_t good_len, name_at;
@@ -448,7 +453,7 @@ static const char * const edited_sections[] = {
 
 static void add_edits(const char *where, size_t at, const struct field *field)
 {
-	int which = field->ignored ? GOOD : REFUSED;
+	int which = field->ignored ? GOOD : FOREIGN;
 	char what[80];
 
 	at += field->at;
@@ -564,14 +569,14 @@ static void copies_make(void)
 	add_copy("zeros", calloc(1, 1 << 16), 1 << 16);
 
 	add_edit("the module, spread over many pages", GOOD, 0, 0, 0);
-	add_edit("the same for another kernel", REFUSED, 0, 0, 0);
+	add_edit("the same for another kernel", FOREIGN, 0, 0, 0);
 	add_edit("other bytes in the middle", GOOD, info->sh_offset - PAGE + 8, 8, -1);
 	add_edit("another name", GOOD, name_at + sizeof(NAME) - 2, 1, 'x');
 	add_edit("the longest name", GOOD, name_at, NAME_LEN - 1, 'x');
-	add_edit("a name without an end", REFUSED, name_at, NAME_LEN, 'x');
-	add_edit("no name", REFUSED, name_at, NAME_LEN, 0);
-	add_edit("a name of slashes", REFUSED, name_at, NAME_LEN - 1, '/');
-	add_edit("names of sections without an end", REFUSED,
+	add_edit("a name without an end", FOREIGN, name_at, NAME_LEN, 'x');
+	add_edit("no name", FOREIGN, name_at, NAME_LEN, 0);
+	add_edit("a name of slashes", FOREIGN, name_at, NAME_LEN - 1, '/');
+	add_edit("names of sections without an end", FOREIGN,
 		 strings->sh_offset + strings->sh_size - 1, 1, 'x');
 	for (int which = CHANGING_GOOD; which < IMAGES; which++)
 		add_edit("one that changes", which, 0, 0, 0)->changes = true;
@@ -756,6 +761,121 @@ static int compare_with_c(int *calls)
 	return differ;
 }
 
+/* Some bytes of an image, and what is there instead. */
+struct edit {
+	size_t at, size;
+	unsigned long value;
+};
+
+/*
+ * The kernel believes whatever a section of no type has for the place of its
+ * name, in a function that compares all names. So the types stay as they are, and
+ * so does the place of the headers; each of these is tried by itself elsewhere.
+ */
+static bool may_be_one_of_many(const struct field *field)
+{
+	return strcmp(field->what, "sh_type") && strcmp(field->what, "e_shoff");
+}
+
+static struct edit some_edit(unsigned long long *random)
+{
+	const int place = below(random, ARRAY_SIZE(edited_sections) + 1) - 1;
+	const struct value *v = &values[below(random, ARRAY_SIZE(values))];
+	const struct field *field;
+	unsigned long value = 0;
+	size_t at = 0;
+
+	do {
+		field = place < 0 ? &header_fields[below(random, ARRAY_SIZE(header_fields))] :
+				    &section_fields[below(random, ARRAY_SIZE(section_fields))];
+	} while (!may_be_one_of_many(field));
+	if (place >= 0)
+		at = (char *)section(images[GOOD], edited_sections[place]) - images[GOOD];
+	at += field->at;
+	memcpy(&value, images[GOOD] + at, field->size);
+	if (chance(random, 25))
+		value = below(random, good_len);
+	else
+		value = v->add + (v->base == OLD ? value : v->base == LENGTH ? good_len : 0);
+	return (struct edit){ at, field->size, value };
+}
+
+/* Calls init_module() with an image that has up to four mistakes. Returns an errno. */
+static int init_edited(unsigned long long *random)
+{
+	struct edit edits[4];
+	int count = 1 + below(random, ARRAY_SIZE(edits)), err;
+
+	for (int i = 0; i < count; i++) {
+		edits[i] = some_edit(random);
+		swap_bytes(images[FOREIGN] + edits[i].at, (char *)&edits[i].value, edits[i].size);
+	}
+	err = init_whole(FOREIGN);
+	while (count--)
+		swap_bytes(images[FOREIGN] + edits[count].at, (char *)&edits[count].value,
+			   edits[count].size);
+	return err;
+}
+
+/*
+ * Puts all lines of the log on the console but those that say what is wrong with
+ * an image: there are so many of these that little else would be done.
+ */
+static void sift_log(int log)
+{
+	static const char * const usual[] = {
+		"Invalid ", "ELF Spec violation", "test_dedup: ", "module ", "symbol ",
+		"empty ", "section ",
+	};
+	const char *line;
+
+	while ((line = log_find(log, ";"))) {
+		bool is_usual = false;
+
+		line = strchr(line, ';') + 1;
+		for (size_t i = 0; i < ARRAY_SIZE(usual); i++)
+			is_usual |= !strncmp(line, usual[i], strlen(usual[i]));
+		if (!is_usual)
+			spit("/dev/kmsg", line);
+	}
+}
+
+/* So many images of that kind, each with and without de-duplication. */
+static int compare_edited(long wanted, int *calls)
+{
+	int differ = 0, first[256];
+
+	for (long from = 0; from < wanted; from += ARRAY_SIZE(first)) {
+		unsigned long long random = seed_of(from, 0);
+		int log = log_open();
+
+		/* Worse things than errors still show at once. */
+		spit(CONSOLE_LEVEL, "2");
+		spit(ALL_LEVELS, "N");
+		set_dedup("c");
+		for (size_t i = 0; i < ARRAY_SIZE(first); i++)
+			first[i] = init_edited(&random);
+		random = seed_of(from, 0);
+		set_dedup("on");
+		for (size_t i = 0; i < ARRAY_SIZE(first); i++) {
+			int got = init_edited(&random);
+
+			if (got == first[i])
+				continue;
+			differ++;
+			ksft_print_msg("image %zu from %ld on: %s, but %s with the C code\n",
+				       i, from, errno_name(got), errno_name(first[i]));
+		}
+		spit(CONSOLE_LEVEL, "8");
+		spit(ALL_LEVELS, "Y");
+		sift_log(log);
+		close(log);
+		*calls += 2 * ARRAY_SIZE(first);
+		progress(*calls);
+	}
+	return differ;
+}
+
 static struct {
 	unsigned int round;
 	atomic_long calls;
@@ -803,10 +923,10 @@ static void change_image(unsigned long long *random)
 {
 	for (int i = 0; i < 64; i++) {
 		const struct copy *c = &copies[below(random, copies_count)];
-		int which = c->image == images[GOOD] ? CHANGING_GOOD : CHANGING_REFUSED;
+		int which = c->image == images[GOOD] ? CHANGING_GOOD : CHANGING_FOREIGN;
 
 		/* A name that is half another one would never be removed. */
-		if ((c->image != images[GOOD] && c->image != images[REFUSED]) ||
+		if ((c->image != images[GOOD] && c->image != images[FOREIGN]) ||
 		    c->size > sizeof(c->value))
 			continue;
 		memcpy(images[which], images[which - CHANGING_GOOD], good_len);
@@ -848,7 +968,7 @@ static void disturb(unsigned long long *random)
 		if (chance(random, 50))
 			ftruncate(vanishing, below(random, good_len));
 		else
-			pwrite(vanishing, images[REFUSED], good_len, 0);
+			pwrite(vanishing, images[FOREIGN], good_len, 0);
 		break;
 	default:
 		unload_all();
@@ -915,12 +1035,14 @@ int main(int argc, char **argv)
 	images_make();
 	copies_make();
 	/* Only this keeps the kernel from believing all that is wrong in them. */
-	if (init_whole(REFUSED) != ENOEXEC)
+	if (init_whole(FOREIGN) != ENOEXEC)
 		ksft_exit_fail_msg("the kernel loads modules of other kernels\n");
 	fds_open();
 
 	tell_host("each combination by itself");
 	differ = compare_with_c(&compared);
+	tell_host("images with several mistakes each");
+	differ += compare_edited(calls_wanted / 2, &compared);
 	ksft_test_result(!differ, "errors are those of the C code, in %d calls\n", compared);
 	set_dedup("on");
 

@@ -217,6 +217,9 @@ void progress(long calls)
 {
 	static long told;
 
+	/* Another count has begun. */
+	if (calls < told)
+		told = 0;
 	if (calls - told < calls_wanted / 20)
 		return;
 	told = calls;
