@@ -178,6 +178,14 @@ impl<K: Key> Flight<K> {
         self.waiters
             .store(self.waiters.load(Relaxed).saturating_add(1), Relaxed);
     }
+
+    /// Wakes the waiters of a flight that has left the table. Returns how many followers it had.
+    fn over(ended: ListArc<Self, 0>) -> u32 {
+        // Invariant 2: nobody joins it any more, so the counts are final.
+        let (followers, waiters) = (ended.followers(), ended.waiters());
+        Self::wake(ended.into_arc(), waiters);
+        followers
+    }
 }
 
 /// Flights whose keys have the same hash, in order of arrival, and the nodes of tasks.
@@ -388,12 +396,9 @@ impl<'t, K: Key> Handle<'t, K> {
     pub fn end(&self, answer: Option<i64>) -> Option<u32> {
         let ended = {
             let mut state = self.table.state.lock();
-            state.end(&self.flight, answer.unwrap_or(RETRY))?
+            state.end(&self.flight, answer.unwrap_or(RETRY))
         };
-        // Invariant 2: nobody joins a flight that has left the table, so the counts are final.
-        let (followers, waiters) = (ended.followers(), ended.waiters());
-        Flight::wake(ended.into_arc(), waiters);
-        Some(followers)
+        ended.map(Flight::over)
     }
 
     /// Waits until the flight has ended. The caller was counted as a waiter.
@@ -511,8 +516,13 @@ impl<'t, K: Key> Ticket<'t, K> {
         if replace(&mut self.over, true) {
             return None;
         }
-        self.leave_graph();
-        self.end(answer)
+        let (node, ended) = {
+            let mut state = self.table.state.lock();
+            let node = state.remove_node(&self.flight);
+            (node, state.end(&self.flight, answer.unwrap_or(RETRY)))
+        };
+        drop(node);
+        ended.map(Flight::over)
     }
 }
 

@@ -45,11 +45,7 @@ use kernel::{
         Atomic,
         Relaxed, //
     },
-    time::{
-        Instant,
-        Monotonic,
-        Msecs, //
-    },
+    time::Msecs, //
 };
 
 /// How long a follower waits before another modprobe is started: as long as the kernel lets a
@@ -245,7 +241,7 @@ fn follow(
     }
     trace::join(follower.flight(), follower.nth());
     stats::raise(&stats::MOST_FOLLOWERS, follower.nth().into());
-    let begun = Instant::<Monotonic>::now();
+    let begun = stats::Begin::now();
     let mut slept = false;
     let (flight, ended) = follower.wait(true, &mut |_| {
         if core::mem::replace(&mut slept, true) {
@@ -254,7 +250,7 @@ fn follow(
             Ok(PATIENCE)
         }
     });
-    let waited = stats::count_wait(begun.elapsed());
+    let waited = begun.count();
 
     let answer = match ended {
         Err(e) if e == ETIMEDOUT => match flight.end(Some(TAKEN)) {

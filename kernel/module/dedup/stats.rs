@@ -82,12 +82,29 @@ pub(crate) fn raise(counter: &Atomic<u64>, value: u64) {
     }
 }
 
-/// Counts a wait. Returns how long it took, in ns.
-pub(crate) fn count_wait(time: Delta) -> u64 {
-    let waited = u64::try_from(time.as_nanos()).unwrap_or(0);
-    WAITED.add(waited, Relaxed);
-    raise(&LONGEST, waited);
-    waited
+/// When a wait began, in ns, by the clock of the scheduler: it costs less than half of the one that
+/// all CPUs share, and is good enough to be added up.
+#[derive(Clone, Copy)]
+pub(crate) struct Begin(u64);
+
+impl Begin {
+    pub(crate) fn now() -> Self {
+        // SAFETY: FFI call without requirements.
+        Self(unsafe { bindings::sched_clock() })
+    }
+
+    pub(crate) fn elapsed(self) -> Delta {
+        // It may have begun on a CPU whose clock is ahead.
+        Delta::from_nanos(Self::now().0.saturating_sub(self.0) as i64)
+    }
+
+    /// Counts the wait. Returns how long it took, in ns.
+    pub(crate) fn count(self) -> u64 {
+        let waited = self.elapsed().as_nanos() as u64;
+        WAITED.add(waited, Relaxed);
+        raise(&LONGEST, waited);
+        waited
+    }
 }
 
 /// Prints the counters. Takes no lock.

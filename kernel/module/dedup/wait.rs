@@ -19,11 +19,7 @@ use kernel::{
         FOREVER, //
     },
     prelude::*,
-    time::{
-        Instant,
-        Monotonic,
-        Msecs, //
-    },
+    time::Msecs, //
 };
 
 /// How often a task that others may wait for looks whether it waits in vain.
@@ -36,7 +32,7 @@ const LONG: Msecs = 10_000;
 pub(crate) struct Wait {
     /// The task that waits, if others may wait for it.
     me: Option<TaskId>,
-    begun: Option<Instant<Monotonic>>,
+    begun: Option<stats::Begin>,
     watch: Option<Watch<'static, Call>>,
     /// Whether people were told that it takes long.
     told: bool,
@@ -64,7 +60,7 @@ impl Wait {
         let waited = match self.begun {
             Some(begun) => Msecs::try_from(begun.elapsed().as_millis()).unwrap_or(LONG),
             None => {
-                self.begun = Some(Instant::now());
+                self.begun = Some(stats::Begin::now());
                 0
             }
         };
@@ -99,10 +95,7 @@ impl Wait {
         if let (Some(me), Some(table)) = (self.me, TABLE.as_ref()) {
             let _ = table.wait_for(me, 0);
         }
-        let Some(begun) = self.begun else {
-            return 0;
-        };
-        stats::count_wait(begun.elapsed())
+        self.begun.map_or(0, stats::Begin::count)
     }
 }
 
