@@ -12,13 +12,16 @@
 
 #include <linux/elf.h>
 #include <signal.h>
+#include <sys/mman.h>
 
 #include "lib/harness.h"
+#include "lib/log.h"
 
 #define N 6
 /* So much takes a while to be copied. */
 #define LARGE 0x1000000
 #define CONF "/tmp/test_dedup_conf"
+#define PAGE 4096
 
 FIXTURE(copies) {
 	struct stats before;
@@ -32,6 +35,7 @@ static void clean_up(void)
 	gates_hold_going(-1);
 	gates_open(~0);
 	unload("test_dedup_big");
+	unload("test_dedup_bix");
 	unload("test_dedup");
 	unlink(CONF);
 }
@@ -471,6 +475,99 @@ TEST_F(copies, leader_is_killed)
 	EXPECT_COUNT(2, since.copies_led);
 	EXPECT_COUNT(N - 2, since.copies_joined);
 	EXPECT_COUNT(0, since.interrupted + since.bypassed);
+}
+
+/* A leader that waits for its own memory, after the look at its image; and followers. */
+static void start_held(struct _test_data_copies *self, struct __test_metadata *_metadata)
+{
+	const size_t len = self->image.len;
+	struct image held = {
+		.data = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0),
+		.len = len,
+	};
+
+	ASSERT_NE(MAP_FAILED, (void *)held.data);
+	memcpy(held.data, self->image.data, len);
+	ASSERT_TRUE(gates_hold_page(held.data + len / 2 / PAGE * PAGE, 1));
+	self->image = held;
+	callers[0].image = held;
+	copiers_start(callers, 1, BIG_KO, "");
+	callers_release();
+	gates_wait_entered(1);
+	for (int i = 1; i < N; i++)
+		callers[i].image = self->hidden;
+	copiers_start(&callers[1], N - 1, BIG_KO, "");
+	callers_settle(&callers[1], N - 1);
+}
+
+/* Where an image says which part of it is the struct module. */
+static struct elf64_shdr *module_section(const struct image *image)
+{
+	const struct elf64_hdr *header = (void *)image->data;
+	struct elf64_shdr *sections = (void *)image->data + header->e_shoff;
+	const char *names = image->data + sections[header->e_shstrndx].sh_offset;
+
+	for (int i = 0; i < header->e_shnum; i++) {
+		if (!strcmp(names + sections[i].sh_name, ".gnu.linkonce.this_module"))
+			return &sections[i];
+	}
+	return NULL;
+}
+
+/*
+ * The image of the leader changes after the look at it, so its load is that of
+ * another module. That says nothing to the others: each of them loads by itself.
+ */
+TEST_F(copies, name_changes)
+{
+	static const char name[] = "test_dedup_big";
+	struct elf64_shdr *section;
+	struct stats since;
+	char *other;
+
+	start_held(self, _metadata);
+	if (has_counters())
+		EXPECT_EQ(0, callers_done(callers, N));
+	/* What comes after the page in the middle is not copied yet. */
+	section = module_section(&self->image);
+	ASSERT_NE(NULL, section);
+	other = self->image.data + (self->image.len / 2 / PAGE + 1) * PAGE;
+	memcpy(other, self->image.data + section->sh_offset, section->sh_size);
+	section->sh_offset = other - self->image.data;
+	other = memmem(other, section->sh_size, name, sizeof(name));
+	ASSERT_NE(NULL, other);
+	other[sizeof(name) - 2] = 'x';
+	gates_open(2);
+	callers_wait(callers, N);
+	EXPECT_EQ(0, callers[0].err);
+	EXPECT_TRUE(module_live("test_dedup_bix"));
+	EXPECT_FALSE(module_live("test_dedup_big"));
+	EXPECT_EQ(N - 1, callers_with(&callers[1], N - 1, EFAULT));
+	since = stats_since(self->before);
+	EXPECT_COUNT(0, since.copies_joined);
+	EXPECT_COUNT(N - 1, since.bypassed);
+}
+
+/* Nobody waits longer than 10 s for a load that has not come to the name. */
+TEST_F_SLOW(copies, leader_waits_for_its_memory)
+{
+	static char report[65536];
+	int log = log_open();
+
+	log_expect("Call Trace:");
+	start_held(self, _metadata);
+	if (has_counters())
+		log_wait_reported(log, "Call Trace:", report, sizeof(report));
+	callers_wait(&callers[1], N - 1);
+	log_expect("nothing");
+	close(log);
+	EXPECT_EQ(N - 1, callers_with(&callers[1], N - 1, EFAULT));
+	EXPECT_EQ(0, callers_done(callers, 1));
+	EXPECT_COUNT(N - 1, stats_since(self->before).bypassed);
+	gates_open(2);
+	callers_wait(callers, 1);
+	EXPECT_EQ(0, callers[0].err);
+	EXPECT_TRUE(module_live("test_dedup_big"));
 }
 
 static void enter_other_root(struct caller *c)

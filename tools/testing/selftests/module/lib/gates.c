@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "clock.h"
 #include "files.h"
@@ -42,6 +45,17 @@ void gates_hold_live(int gate)
 
 	snprintf(text, sizeof(text), "%d", gate);
 	spit(GATE_PARAM "live_gate", text);
+}
+
+bool gates_hold_page(void *page, int gate)
+{
+	const size_t size = sysconf(_SC_PAGESIZE);
+	int fd = open("/dev/test_dedup_gate", O_RDONLY | O_CLOEXEC);
+	bool held = mmap(page, size, PROT_READ, MAP_PRIVATE | MAP_FIXED, fd,
+			 gate * size) == page;
+
+	close(fd);
+	return held;
 }
 
 void gates_reset(void)

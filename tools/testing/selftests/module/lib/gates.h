@@ -7,6 +7,8 @@
 #ifndef _MODULE_TEST_GATES_H
 #define _MODULE_TEST_GATES_H
 
+#include <stdbool.h>
+
 #define GATE_PARAM "/sys/module/test_dedup_gate/parameters/"
 
 /* Loads the module of the gates. Returns 0 or an errno. */
@@ -20,6 +22,12 @@ void gates_hold_going(int gate);
 
 /* Modules that have become live wait at this gate, before their load is over. */
 void gates_hold_live(int gate);
+
+/*
+ * Whoever reads this page from now on waits at a gate first, and comes by there.
+ * The page is zero then. Returns false if that cannot be.
+ */
+bool gates_hold_page(void *page, int gate);
 
 /* Closes all gates, and forgets who came by. */
 void gates_reset(void);

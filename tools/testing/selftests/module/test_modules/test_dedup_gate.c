@@ -3,11 +3,17 @@
  * Gates that user space opens and closes, so that a test decides when the init
  * function of a module goes on, or a load that has failed, and needs no clock.
  *
- * Everything is a parameter below /sys/module/test_dedup_gate/parameters/.
+ * Everything is a parameter below /sys/module/test_dedup_gate/parameters/, but for
+ * memory that is behind a gate: page N of the device test_dedup_gate, which can be
+ * mapped, is there once gate N is open.
  */
 
 #include <linux/errno.h>
+#include <linux/fs.h>
+#include <linux/gfp.h>
 #include <linux/minmax.h>
+#include <linux/miscdevice.h>
+#include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/moduleparam.h>
 #include <linux/mutex.h>
@@ -147,15 +153,54 @@ int test_dedup_gate_pass(int gate, int tag, bool interruptible)
 }
 EXPORT_SYMBOL_GPL(test_dedup_gate_pass);
 
+static vm_fault_t memory_fault(struct vm_fault *vmf)
+{
+	if (test_dedup_gate_pass(vmf->pgoff, 0, false))
+		return VM_FAULT_SIGBUS;
+
+	vmf->page = alloc_page(GFP_KERNEL | __GFP_ZERO);
+	return vmf->page ? 0 : VM_FAULT_OOM;
+}
+
+static const struct vm_operations_struct memory_vm_ops = {
+	.fault = memory_fault,
+};
+
+static int memory_mmap(struct file *file, struct vm_area_struct *vma)
+{
+	vma->vm_ops = &memory_vm_ops;
+	return 0;
+}
+
+static const struct file_operations memory_fops = {
+	.owner = THIS_MODULE,
+	.mmap = memory_mmap,
+};
+
+static struct miscdevice memory = {
+	.minor = MISC_DYNAMIC_MINOR,
+	.name = "test_dedup_gate",
+	.fops = &memory_fops,
+};
+
 static int __init test_dedup_gate_init(void)
 {
-	return register_module_notifier(&gates_block);
+	int err = misc_register(&memory);
+
+	if (err)
+		return err;
+
+	err = register_module_notifier(&gates_block);
+	if (err)
+		misc_deregister(&memory);
+	return err;
 }
 module_init(test_dedup_gate_init);
 
 static void __exit test_dedup_gate_exit(void)
 {
 	unregister_module_notifier(&gates_block);
+	misc_deregister(&memory);
 }
 module_exit(test_dedup_gate_exit);
 
