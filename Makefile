@@ -5,7 +5,7 @@
 .NOTPARALLEL:
 
 # These may be given on the command line or in the environment.
-export KSRC ACCEL SMP MEM LIMIT N TESTS KERNEL CALLS SEED SIDE SUITE FORM DECOMPRESS REPORT ROUNDS SIZES BOOTS STEPS
+export KSRC ACCEL SMP MEM LIMIT N TESTS KERNEL CALLS SEED SIDE SUITE FORM DECOMPRESS REPORT ROUNDS SIZES BOOTS STEPS RECORD
 
 # make boot SHELL=1 asks for a shell in the guest, and not for one of that name here.
 ifeq ($(origin SHELL),command line)
@@ -18,41 +18,52 @@ TARGETS := run test test-debug test-all kselftest kunit model chaos fuzz compare
 
 .PHONY: help machine python $(TARGETS)
 
+# A line that begins with "##@" is the heading of a group; "##" after a target says what it does.
 help: ## show this list
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n -e 's/^##@ \(.*\)/\n\1/p' -e 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
 	@echo
-	@echo '  Variables: KSRC= a kernel tree or tarball of your own, SMP= CPUs of the guest,'
-	@echo '  MEM= its memory, ACCEL= kvm or tcg, LIMIT= seconds until a guest is killed,'
+	@echo 'Variables, for most of these: KSRC= a kernel tree or tarball of your own, which is copied;'
+	@echo '  SMP= CPUs of the guest, MEM= its memory, ACCEL= kvm or tcg, LIMIT= seconds until it is killed;'
 	@echo '  KERNEL= debug, kcsan or rt: a kernel that finds mistakes.'
 
+##@ First steps
+run: ## build a patched kernel, boot it, show what it saves
 machine: ## say which system call modprobe makes on this machine, and what is saved here
 	@host/machine
+shell: ## a shell in the booted kernel
+apply: ## put the series onto the kernel tree KSRC=, in place
+deb: ## Debian packages of the patched kernel, installed in a Debian system and booted
 
-run: ## build a patched kernel, boot it, show what it saves
+##@ Look and watch
+watch: ## storms in the booted kernel, and a table of what is in flight
+storm: ## one storm with SMP= CPUs (255) and N= processes (SMP)
+boot: ## boot Debian with real udev and kmod; docs/boots.md has SIDE=, SUITE=, FORM=, REPORT=, SHELL=1
+
+##@ Tests
 test: ## everything that must hold; ends with "N passed, N failed"
 test-debug: ## kselftests, chaos and fuzz on kernels with KASAN, KCSAN and PREEMPT_RT
-test-all: ## all of that, and a million random calls; takes hours
+test-all: ## all of that, make compare, and a million random calls; takes hours
 kselftest: ## the kselftests alone, or those that TESTS= names
 kunit: ## the KUnit tests alone
 model: ## every interleaving of a few callers of the engine, and of its mutants
 chaos: ## CALLS= loads, removals, signals, kills and faults at random (SEED= repeats)
-fuzz: ## CALLS= hostile system calls
-compare: ## the kselftests on the stock kernel and on ours, in one table
-bench: ## stock, ours, and ours without joining, by instruction counts; with pictures
-boot: ## boot Debian with real udev and kmod (SMP=, SIDE=, FORM=ko|zst|xz, DECOMPRESS=kernel|kmod, SUITE=, REPORT=boot|storms|pairs|requests, SHELL=1)
-boot-compare: ## BOOTS= boots of stock, ours and ours without joining, with SIZES="8 64 255" CPUs
+fuzz: ## CALLS= hostile system calls (SEED= repeats)
+lint: ## checks of style, of the documents, and of the series
+
+##@ Measurements (RECORD=1 keeps the result in bench/results/ and in the documents)
+compare: ## the kselftests on the stock kernel and on this one, in one table
+bench: ## stock, this series, and this series without joining, by instruction counts
+boot-compare: ## BOOTS= boots of each of the three, with SIZES="8 64 255" CPUs
 mounts: ## N= processes mount what needs a missing module: requests joined, and not
-deb: ## Debian packages of the patched kernel, installed in a Debian system and booted
-lint: ## rustfmt, clippy, rustdoc, checkpatch, shellcheck and ruff
-shell: ## a shell in the booted kernel
-watch: ## storms in the booted kernel, and a table of what is in flight
-storm: ## one storm with SMP= CPUs (255) and N= processes (SMP)
+
+##@ The series
+series: ## write the series, as mails to send, to out/series/
+absorb: ## put edits, also of stock files in out/stack/, into the steps of the series
+series-check: ## build and test every step of the series (or STEPS="2 5")
+
+##@ Housekeeping
 kernel: ## build the kernel, its modules and the selftests, and no more
 where: ## where things are, as KEY=VALUE lines
-series: ## write the series, as mails to send, to out/series/
-absorb: ## put edits of our files, and of stock files in out/stack/, into the steps of the series
-series-check: ## build and test every step of the series (or STEPS="2 5"), and see what checkpatch says
-apply: ## put the series onto the tree KSRC=, in place
 clean: ## remove what was built (not what was downloaded)
 
 $(TARGETS): python

@@ -14,6 +14,7 @@ from . import (
     check,
     compare,
     deb,
+    docs,
     lint,
     model,
     protocol,
@@ -31,7 +32,7 @@ from . import (
 from .kernel import Kernel
 from .settings import asked
 from .table import aligned, markdown
-from .util import CACHE, OUT, TOP, Failure, say
+from .util import CACHE, OUT, TOP, Failure, say, write_json
 
 # Tests of waits that take the kernel its 5 s, or many of these. One run of them fits into an hour.
 SLOW = "dedup_12_requests_slow"
@@ -174,6 +175,12 @@ def run_compare(kernel, code, output):
     return compare.verdicts(other, ours, code)
 
 
+def record(command, kernel):
+    """Keeps the result of a command in bench/results/ and in the documents, if RECORD=1 asks for that."""
+    if asked().record:
+        docs.record(command, kernel.release)
+
+
 def finish(tally):
     if runs.records:
         say(f"What ran: {runs.TABLE}")
@@ -239,6 +246,8 @@ def cmd_compare():
     tally = tap.Tally()
     tally.report("ours", results)
     tally.report("compared with stock", run_compare(stock, "stock", output))
+    if not tally.failures:
+        record("make compare", kernel)
     finish(tally)
 
 
@@ -256,6 +265,7 @@ def cmd_bench():
     if before:
         key, apart = bench.differences(before, figures)
         print(f"\nSince the last run no figure has changed by more than {apart:.1%}{f' ({key})' if key else ''}.")
+    record("make bench", kernels["ours"])
     say(f"\nAll figures: {bench.JSON}, by function: {bench.PROFILE}, pictures: {bench.OUT}/bench-*.svg")
 
 
@@ -273,8 +283,10 @@ def cmd_mounts():
         took = f"{min(same)} to {max(same)}"
         rows.append([one["fs"], one["mode"], f"{one['mounted']} of {count}", one["helpers"], took])
     (OUT / "mounts.md").write_text(markdown(rows))
+    write_json(OUT / "mounts.json", rows)
     print(markdown(rows), end="")
     say(f"The same as Markdown: {OUT / 'mounts.md'}; the kernel log: {result.log_file}")
+    record("make mounts", kernel)
 
 
 def kernels_to_boot(sides):
@@ -314,6 +326,7 @@ def cmd_boot_compare():
     tools.find_matplotlib()
     kernels = kernels_to_boot(list(boot.SIDES))
     boot.finish(boot.compare(kernels, asked().sizes, asked().boots))
+    record("make boot-compare", kernels["ours"])
 
 
 def cmd_deb():

@@ -27,7 +27,7 @@ PACKAGES = (
     # What REPORT=requests runs.
     *("iptables", "iproute2", "squashfs-tools"),
 )
-SIDES = {"stock": "stock", "ours": "ours", "off": "ours, module.dedup=off"}
+SIDES = {"stock": "stock", "ours": "this series", "off": "this series, module.dedup=off"}
 # How modules are on the disk: plain, or compressed by what.
 FORMS = {"ko": None, "zst": ("zstd", "-q", "-3", "--rm"), "xz": ("xz", "--check=crc32", "--lzma2=dict=1MiB")}
 # Their kmod is older than 31, and decompresses modules itself, whatever the kernel can do.

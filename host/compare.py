@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from . import tap, vm
 from .table import markdown
-from .util import OUT, say
+from .util import OUT, say, write_json
 
 # The tests that must fail with the kernel's own code, since it does not give the guarantees of the guide.
 OTHER_FAILS = {
@@ -230,6 +230,7 @@ def show(rows, code):
     print(flush=True)
     target = OUT / f"compare-{code}.md"
     target.write_text(markdown(rows))
+    write_json(target.with_suffix(".json"), rows)
     say(f"The same as Markdown: {target}")
 
 

@@ -123,7 +123,7 @@ def report(functions, n):
         rows.sort(key=lambda it: (-abs(it[2] - it[1]), it[0]))
         rows.insert(0, ("all", sum(stock.values()), sum(ours.values())))
         cells = [(name, f"{before:,.0f}", f"{now:,.0f}", f"{now - before:+,.0f}") for name, before, now in rows[:61]]
-        parts.append(f"# {title}\n\n{markdown([('function', 'stock', 'ours', 'more'), *cells])}")
+        parts.append(f"# {title}\n\n{markdown([('function', 'stock', 'this series', 'more'), *cells])}")
     return "\n".join(parts)
 
 

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from . import check, model, series, source, tap
+from . import check, docs, model, series, source, tap
 from .kernel import Kernel
 from .util import CACHE, TOP, Failure, log_file, output_of, run, say
 
@@ -133,6 +133,7 @@ def checks(kernel):
         results.append(tap.verdict(name, not wrong))
     results.append(check.maintained(tree, series.overlay()))
     results += [check.checkpatch(tree, mail) for mail in series.mails(series.kernel_version(tree))]
+    results += docs.checks()
     scripts = [path for path in files("", ".sh") if is_script(path)]
     results += [
         attempt(

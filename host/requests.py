@@ -15,10 +15,10 @@ ROUNDS = 3
 MODES = {"stock": ("stock",), "off": ("off",), "ours": ("on", "loads", "c")}
 NAMES = {
     "stock": "stock",
-    "c": "ours, module.dedup=c",
-    "off": "ours, module.dedup=off",
-    "loads": "ours, dedup_requests=N",
-    "on": "ours",
+    "c": "this series, module.dedup=c",
+    "off": "this series, module.dedup=off",
+    "loads": "this series, dedup_requests=N",
+    "on": "this series",
 }
 WORKLOADS = {
     "legacy": "iptables-legacy-restore of the same rules, in a network namespace of its own",

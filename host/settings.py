@@ -86,6 +86,7 @@ VARIABLES = {
     "SIZES": (sizes, [8, 64, 255]),
     "BOOTS": (number, 3),
     "GUEST_SHELL": (text, None),
+    "RECORD": (one_of("1"), None),
     # Programs that are taken instead of those that would be found.
     "RUSTC": (text, None),
     "RUST_LIB_SRC": (text, None),
