@@ -72,5 +72,6 @@ $(TARGETS): python
 # A fresh Debian has no Python.
 python:
 	@command -v python3 > /dev/null || \
-		{ [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq python3 > /dev/null; } || \
-		{ echo 'python3 is missing. As root: apt-get install python3' >&2; exit 1; }
+		{ [ "$$(id -u)" = 0 ] && { apt-get update; apt-get install -y python3; } > /dev/null 2>&1; \
+		command -v python3 > /dev/null; } || \
+		{ echo 'python3 is missing. As root, with a network: apt-get install python3' >&2; exit 1; }

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """What the targets of the Makefile do."""
 
+import errno
 import json
 import os
 import shutil
@@ -417,6 +418,14 @@ def cmd_test_all():
     finish(tally)
 
 
+def explained(error):
+    """What a user should read of an error of the system."""
+    text = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT):
+        return text
+    return f"{text}. make writes to {OUT} and to {CACHE}; XDG_CACHE_HOME= names another folder for the latter."
+
+
 def main():
     commands = {
         name.removeprefix("cmd_").replace("_", "-"): value
@@ -438,7 +447,7 @@ def main():
         print("\nInterrupted.", file=sys.stderr)
         return 130
     except OSError as error:
-        print(f"\n{error.strerror}: {error.filename}", file=sys.stderr)
+        print(f"\n{explained(error)}", file=sys.stderr)
         return 1
     return 0
 

@@ -43,18 +43,18 @@ def install(packages):
     packages = sorted(packages)
     command = f"apt-get install --no-install-recommends {' '.join(packages)}"
     if not have_apt():
-        raise Failure(f"These are missing: {', '.join(packages)} (by their Debian names). Please install them.")
+        raise Failure(f"Programs are missing. Install these, which have their Debian names: {' '.join(packages)}")
     if os.geteuid() != 0:
-        raise Failure(f"Some programs are missing. As root, please run:\n\n  {command}\n")
+        raise Failure(f"Programs are missing. Run this as root: {command}")
     update()
     say(f"Installing {' '.join(packages)}")
     log = log_file("apt-install.log")
     run(
-        ["apt-get", "install", "-y", "--no-install-recommends", *packages],
+        ["apt-get", "install", "-y", "--no-install-recommends", "-oDPkg::Lock::Timeout=300", *packages],
         log=log,
         what="Installing packages",
         progress=True,
-        env={"DEBIAN_FRONTEND": "noninteractive"},
+        env={"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"},
     )
 
 
@@ -76,8 +76,8 @@ class Suites:
         site = archive()
         if not site:
             raise Failure(
-                "This is no Debian machine with package lists, so the kernel source cannot be fetched.\n"
-                "Please name one: KSRC=/path/to/linux (a tree or a tarball)."
+                "This machine has no package lists of Debian to find a kernel source in. "
+                "Name a tree or a tarball by KSRC=/path/to/linux."
             )
         self.folder = CACHE / "apt"
         for name in ("lists/partial", "cache/archives/partial"):

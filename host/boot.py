@@ -12,7 +12,7 @@ from . import apt, protocol, tools, vm
 from .kernel import alone
 from .settings import asked
 from .table import publish
-from .util import CACHE, OUT, TOP, Failure, locked, log_file, run, say, write_if_changed, write_json
+from .util import CACHE, OUT, TOP, Failure, locked, log_file, need_space, run, say, write_if_changed, write_json
 
 JSON = OUT / "boot.json"
 # The same while boots go on, so that what was there before is kept until all is done.
@@ -133,15 +133,13 @@ def root():
     if image.is_file():
         return image
     if os.geteuid() != 0:
-        raise Failure("A Debian root filesystem can only be made by root. Please run this as root.")
+        raise Failure("Only root can make a Debian root filesystem. Run this as root.")
     tools.require({"mmdebstrap": "mmdebstrap", "mkfs.ext4": "e2fsprogs"})
-    free = shutil.disk_usage(CACHE).free
-    if free < 4 << 30:
-        raise Failure(f"A Debian root filesystem needs 4 GB in {CACHE}; {free >> 20} MB are free.")
+    need_space(4, "A Debian root filesystem")
     apt.update()
     site = apt.archive()
     if not site:
-        raise Failure("This is no Debian machine with package lists, so Debian cannot be fetched.")
+        raise Failure("This machine has no package lists of Debian to fetch Debian by. Run this on Debian.")
     say(f"Making a Debian root filesystem ({name}, 60 MB to fetch)")
     ROOTS.mkdir(parents=True, exist_ok=True)
     # An earlier one, and what is left of one that was interrupted.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from . import apt, series
 from .settings import asked
-from .util import CACHE, Failure, locked, log_file, run, say, tail
+from .util import CACHE, Failure, cause, locked, log_file, need_space, run, say, tail
 
 SRC = CACHE / "src"
 # Where Debian has newer kernels than its stable release; the last has them first.
@@ -27,6 +27,7 @@ def debian_source():
     if known:
         return known[-1]
 
+    need_space(4, "A kernel source with a build of it")
     suites = apt.Suites(SUITES)
     log = suites.update()
     found = [
@@ -36,8 +37,8 @@ def debian_source():
     ]
     if not found:
         raise Failure(
-            f"No kernel source could be found in Debian's package lists (no network?); the log is {log}.\n"
-            "A kernel of your own can be named with KSRC=/path/to/linux."
+            f"No kernel source was found in Debian's package lists: {cause(log) or 'they name none'}. "
+            f"Name a tree or a tarball by KSRC=/path/to/linux. The whole log: {log}"
         )
     ours = [entry for entry in found if entry[0][:2] in series.supported()]
     _, name, version = max(ours or found)
@@ -74,7 +75,8 @@ def unpack(package, archive, folder):
         source.close()
         failed = [command[0] for command, process in zip(commands, processes, strict=True) if process.wait()]
     if failed:
-        raise Failure(f"Unpacking the source failed ({', '.join(failed)}):\n{tail(log)}\nThe whole log: {log}")
+        reason = cause(log) or f"\n{tail(log)}\n"
+        raise Failure(f"Unpacking the source failed ({', '.join(failed)}): {reason}. The whole log: {log}")
 
 
 def fits(tree):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from . import apt
 from .settings import asked
-from .util import CACHE, TOP, Failure, locked, log_file, output_of, run, say
+from .util import CACHE, TOP, Failure, locked, log_file, need_space, output_of, run, say
 
 # What 7.3 asks for (scripts/min-tool-version.sh); a newer kernel says so itself.
 RUSTC_MIN = (1, 85)
@@ -46,6 +46,9 @@ TEST_PROGRAMS = {
     "pip3": "python3-pip",
     "sphinx-build": "python3-sphinx",
 }
+
+# What is said of a program that is missing although its package is installed.
+NO_HELP = "Debian's packages for it are installed: look at PATH, or install a newer version by hand."
 
 # Headers, by a file that they have.
 HEADERS = {
@@ -110,7 +113,7 @@ def ensure_llvm():
     suffix = f"-{found[0]}" if found else ""
     apt.install({f"clang{suffix}", f"lld{suffix}", f"llvm{suffix}"})
     if not find_llvm():
-        raise Failure("clang with lld and the llvm tools is missing, and installing Debian's packages did not help")
+        raise Failure(f"clang, ld.lld and the llvm tools are missing. {NO_HELP}")
 
 
 def cargo_package():
@@ -137,7 +140,7 @@ def find_matplotlib():
         apt.install({"python3-matplotlib"})
     python = found()
     if not python:
-        raise Failure("matplotlib is missing, and installing Debian's package for it did not help")
+        raise Failure(f"matplotlib is missing. {NO_HELP}")
     return python
 
 
@@ -201,8 +204,14 @@ def ensure(tests=False):
     # The model is built with it, too.
     if (tests or build_bindgen) and not shutil.which("cargo"):
         missing.add(cargo_package())
+    if build_bindgen:
+        need_space(4, "A first build")
     if missing:
         apt.install(missing)
+        # Found out now, and not when all is built.
+        for program in PROGRAMS:
+            if not which(program):
+                raise Failure(f"{program} is missing. {NO_HELP}")
     if build_bindgen:
         say("Building bindgen (two minutes, once)")
         run(
@@ -218,7 +227,7 @@ def ensure(tests=False):
     }
     for name, place in found.items():
         if not place:
-            raise Failure(f"{name} is missing, or too old, and installing Debian's packages did not help")
+            raise Failure(f"{name} is missing, or too old. {NO_HELP}")
     return Toolchain(*found.values())
 
 

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -47,6 +48,37 @@ def first_error(path, lines=12):
     return None
 
 
+# What programs say if the machine is at fault, and not what they were to do.
+CAUSES = (
+    (r"No space left on device|Disk quota exceeded", "no space is left on the disk"),
+    (r"Could not resolve|Temporary failure (?:in name resolution|resolving)|Network is unreachable", "no network"),
+    (r"(?i)(?:could not|failed to|unable to) connect|connection (?:refused|timed out)", "no server can be reached"),
+    (r"Could not get lock", "another program is installing packages; try again when that has ended"),
+    (r"unshare failed: Operation not permitted", "this container may not mount anything"),
+)
+
+
+def cause(log):
+    """Why a program failed that has written this log, in a few words, if that is the machine's fault; or None."""
+    text = tail(log, 40)
+    for pattern, words in CAUSES:
+        if re.search(pattern, text):
+            proxies = [name for name in ("http_proxy", "https_proxy") if os.environ.get(name)]
+            return f"{words} (is the proxy up that {proxies[0]} names?)" if proxies and "server" in words else words
+    return None
+
+
+def need_space(gigabytes, what):
+    """Fails if the cache has less room than that, before anything is fetched."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(CACHE).free
+    if free < gigabytes << 30:
+        raise Failure(
+            f"{what} takes {gigabytes} GB in {CACHE}, where {free >> 20} MB are free. "
+            "Make room, or name another folder by XDG_CACHE_HOME=."
+        )
+
+
 def run(args, *, log, what, progress=False, check=True, env=None, cwd=None):
     """Runs a command with its output in a log file; fails with the end of it.
 
@@ -82,6 +114,8 @@ def run(args, *, log, what, progress=False, check=True, env=None, cwd=None):
     if progress:
         end_progress(what, done)
     if process.wait() and check:
+        if reason := cause(log):
+            raise Failure(f"{what} failed: {reason}. The whole log: {log}")
         raise Failure(f"{what} failed:\n\n{first_error(log) or tail(log)}\n\nThe whole log: {log}")
     return process.returncode
 
