@@ -65,7 +65,7 @@ def megabytes(text):
 def cmd_run():
     """The main job: the storm with and without de-duplication, real modprobe, and the statistics."""
     kernel = built()
-    say("Booting it")
+    say("Booting the kernel")
     result = vm.run(kernel, "run").check()
     print("\n/sys/kernel/debug/modules/stats after the storms with module.dedup=on:\n")
     print("\n".join(protocol.blocks(result.output)["stats"]), end="\n\n")
@@ -94,7 +94,7 @@ def cmd_storm():
     kernel = built()
     smp = asked().smp or 255
     count = asked().n or smp
-    say(f"Booting it with {smp} CPUs")
+    say(f"Booting the kernel with {smp} CPUs")
     result = vm.run(kernel, "storm", smp=smp, append=[f"n={count}"], limit=1800).check()
     words = protocol.record(result.output, "storm")
     print(
@@ -102,13 +102,13 @@ def cmd_storm():
         f"{words['wasted']} bytes wasted, {int(words['ms']) / 1000:.2f} s"
     )
     if words["ok"] != str(count) or words["wasted"] != "0":
-        raise Failure("Not every call succeeded without waste.")
+        raise Failure("Some calls failed, or memory was wasted: the line above has the numbers.")
 
 
 def cmd_watch():
     """Storms, and a table of what is in flight that refreshes."""
     kernel = built()
-    say("Booting it")
+    say("Booting the kernel")
     result = vm.run(kernel, "watch", append=[f"n={asked().n or 200}"], follow=watch.Screen().line).check()
     say(f"\nThe kernel log: {result.log_file}")
 
@@ -137,7 +137,7 @@ def cmd_where():
 def cmd_apply():
     given = asked().ksrc
     if not given:
-        raise Failure(f"Which tree? make apply KSRC=/path/to/linux (we have patches for {series.supported_text()})")
+        raise Failure(f"Name a kernel tree, {series.supported_text()}: make apply KSRC=/path/to/linux")
     series.apply(given)
 
 
@@ -151,7 +151,7 @@ def cmd_absorb():
     changed = stack.absorb()
     for path in changed:
         print(path.relative_to(TOP))
-    say("The series has all of it." if changed else "Nothing differs from the series.")
+    say("The series has these changes now." if changed else "Nothing differs from the series.")
 
 
 def cmd_series_check():
@@ -184,7 +184,7 @@ def record(command, kernel):
 
 def finish(tally):
     if runs.records:
-        say(f"What ran: {runs.TABLE}")
+        say(f"A record of what ran: {runs.TABLE}")
     for failure in tally.failures:
         say(f"FAILED {failure}")
     print(tally.summary(), flush=True)
@@ -239,13 +239,13 @@ def cmd_fuzz():
 
 
 def cmd_compare():
-    """One table: the guarantees of the guide, what stock does, what ours does."""
+    """One table: the guarantees of the guide, what stock does, what this series does."""
     kernel = built("", tests=True)
     stock = built("", stock=True, tests=True)
-    say("Running the kselftests on our kernel")
+    say("Running the kselftests with this series")
     results, output = runs.kselftests(kernel, 8, "compare-ours", compare.PROGRAMS)
     tally = tap.Tally()
-    tally.report("ours", results)
+    tally.report("this series", results)
     tally.report("compared with stock", run_compare(stock, "stock", output))
     if not tally.failures:
         record("make compare", kernel)
@@ -253,7 +253,7 @@ def cmd_compare():
 
 
 def cmd_bench():
-    """Stock, ours, and ours with module.dedup=off, measured by instruction counts."""
+    """Stock, this series, and this series with module.dedup=off, measured by instruction counts."""
     # What fails is to fail before it has taken long.
     tools.find_matplotlib()
     kernels = {side: bench.stage(built("bench", stock=side == "stock")) for side in ("stock", "ours")}
@@ -274,7 +274,7 @@ def cmd_mounts():
     """64 processes mount a filesystem whose module is missing: joined requests beside the kernel's own code."""
     kernel = built()
     count = asked().n or 64
-    say(f"Booting it, with a clock that counts instructions; {count} processes mount at once")
+    say(f"Booting the kernel, with a clock that counts instructions; {count} processes mount at once")
     result = vm.run(kernel, "mounts", append=[f"n={count}"], limit=1200, icount=True).check()
     helpers = protocol.records(result.output, "helpers")
     times = protocol.records(result.output, "mounts")
@@ -322,7 +322,7 @@ def cmd_boot():
 
 
 def cmd_boot_compare():
-    """Boots of the stock kernel, ours, and ours without joining, in turn."""
+    """Boots of the stock kernel, this series, and this series without joining, in turn."""
     boot.check_settings()
     tools.find_matplotlib()
     kernels = kernels_to_boot(list(boot.SIDES))

@@ -397,4 +397,4 @@ def finish(done):
     say(f"\nAll boots: {JSON}, as Markdown: {OUT}/boot.md, a picture: {OUT}/boot.svg")
     failed = sum("problem" in record for record in done["boots"])
     if failed:
-        raise Failure(f"{failed} of {len(done['boots'])} boots failed; how is said above.")
+        raise Failure(f"{failed} of {len(done['boots'])} boots failed; what became of each is said above.")

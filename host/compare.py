@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the stock kernel does, and what ours does, from the same kselftests."""
+"""What the stock kernel does, and what this series does, from the same kselftests."""
 
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -192,7 +192,7 @@ def other(kernel, code):
             if result.killed:
                 seen.give_up(program)
             elif not OVER.search(result.output):
-                say(f"  {result.problem() or f'{program} ended without a word.'}")
+                say(f"  {result.problem() or f'{program} ended, and did not say how its tests went.'}")
             say(f"  {program}: {result.seconds:.0f} s, TAP: {result.output_file}")
     return seen
 
@@ -242,5 +242,5 @@ def verdicts(seen, ours, code):
             for test in tests:
                 key = (program, test)
                 results.append(tap.verdict(f"{code} {verb} {program}: {test}", seen.results.get(key) == right))
-                results.append(tap.verdict(f"ours passes {program}: {test}", ours.results.get(key) == tap.PASSED))
+                results.append(tap.verdict(f"series passes {program}: {test}", ours.results.get(key) == tap.PASSED))
     return results

@@ -76,7 +76,7 @@ class Plugin:
                     elif re.search(r"<(rust_helper|_raw)_spin_unlock>", text):
                         points.append((address, "U"))
         if not {"L", "U", "M", "V", "W"} <= {kind for _, kind in points}:
-            raise Failure(f"What is to be counted is not found in {self.kernel.vmlinux}.")
+            raise Failure(f"{self.kernel.vmlinux} lacks the functions whose instructions are to be counted.")
         self.points.write_text("".join(f"{address.strip()} {kind}\n" for address, kind in points))
 
     def windows(self):

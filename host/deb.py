@@ -66,7 +66,7 @@ def check(kernel, packages):
     print(boot.shown(result))
     result.check()
     say("\nThese kernels have the drivers of a virtual machine, and no others: they do not boot on real hardware.")
-    say("For that, see README.md, On your own kernel.")
+    say("docs/kernel.md says how to build one that does.")
 
 
 def boot_installed(kernel, disk, image, initrd):

@@ -38,7 +38,7 @@ def ruff():
         try:
             run(command, log=log_file("pip.log"), what="Installing ruff")
         except Failure as failure:
-            raise Failure(f"{failure}\n(Debian's package for pip is python3-pip.)") from failure
+            raise Failure(f"{failure}\npip comes with Debian's package python3-pip.") from failure
     return program
 
 
@@ -101,7 +101,7 @@ def documentation(tree, log):
     if symbols.count("Defined on file") != wanted:
         wrong.append("Not every entry in Documentation/ABI is understood.")
     if status or missing or wrong:
-        say("\n".join(["Sphinx does not like our pages:", *wrong, *missing, f"The whole log: {log}"]))
+        say("\n".join(["Sphinx warns about pages of this repository:", *wrong, *missing, f"The whole log: {log}"]))
         return name, tap.FAILED
     return name, tap.PASSED
 
@@ -129,7 +129,7 @@ def checks(kernel):
     ]
     for version in series.supported():
         wrong = series.differing(series.mails(version))
-        name = f"the series for {series.text_of(version)} is the overlay {' '.join(wrong)}".strip()
+        name = f"the series for {series.text_of(version)} leaves what lies here {' '.join(wrong)}".strip()
         results.append(tap.verdict(name, not wrong))
     results.append(check.maintained(tree, series.overlay()))
     results += [check.checkpatch(tree, mail) for mail in series.mails(series.kernel_version(tree))]

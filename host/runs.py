@@ -39,7 +39,7 @@ def finish(kernel, smp, what, result, results, **more):
     for mark in MARKS.get(kernel.variant, ()):
         results.append(tap.verdict(f"{mark}: seen", mark in result.log or mark in result.output))
     if result.elsewhere:
-        say(f"  {result.elsewhere} data races that stock has, too: elsewhere, or on the state of a module")
+        say(f"  {result.elsewhere} data races do not count: stock has them, in other code or on a module's state, too")
     say(f"  output: {result.output_file}, kernel log: {result.log_file}, {result.seconds:.0f} s")
     got = [result for _, result in results]
     records.append(
@@ -72,7 +72,7 @@ def kselftests(kernel, smp, name, tests=None, without=None):
     result = vm.run(kernel, "kselftest", smp=smp, append=append, limit=limit, name=name)
     results = tap.kselftests(result.output)
     if without:
-        say(f"  without {without}, most of whose time is the 5 s of requests that wait")
+        say(f"  {without} is left out: it waits for the 5 s of requests for most of its time")
         results.append((without, tap.SKIPPED))
     return finish(kernel, smp, "kselftests", result, results), result.output
 

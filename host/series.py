@@ -229,10 +229,10 @@ def check_version(tree):
     if not version:
         raise Failure(f"{tree} is no kernel tree (it has no kernel/module/main.c, or no version in its Makefile).")
     if version[:2] < supported()[0]:
-        raise Failure(f"{tree} is Linux {text_of(version)}; we have patches for {supported_text()}.")
+        raise Failure(f"{tree} is Linux {text_of(version)}; there are patches for {supported_text()}.")
     if version[:2] not in supported():
         say(
-            f"{tree} is Linux {text_of(version)}, which we have no patches for; "
+            f"{tree} is Linux {text_of(version)}, for which there are no patches; "
             f"trying those for {text_of(supported()[-1])}."
         )
     return version
@@ -270,7 +270,7 @@ def contents(tree, version):
             if done.returncode:
                 raise Failure(
                     f"{mail.name} does not apply to Linux {text_of(version)} in {tree}:\n"
-                    f"{done.stdout.strip()}\nWe have patches for {supported_text()}."
+                    f"{done.stdout.strip()}\nThere are patches for {supported_text()}."
                 )
         for place in result:
             copy = scratch / place
@@ -309,7 +309,7 @@ def apply(tree):
     """Puts the series onto somebody's own tree: all of it, or nothing."""
     tree = Path(tree).resolve()
     if not tree.is_dir():
-        raise Failure(f"{tree} is no folder. Which kernel tree is it to be? make apply KSRC=/path/to/linux")
+        raise Failure(f"{tree} is no folder. Name a kernel tree: make apply KSRC=/path/to/linux")
     version = check_version(tree)
     if (tree / MOVED["Kconfig"]).exists():
         raise Failure(f"{tree} has the series already.")
@@ -336,4 +336,4 @@ def apply(tree):
             else:
                 path.unlink(missing_ok=True)
         raise Failure(f"Writing to {tree} failed, and was undone: {error}") from error
-    say(f"Linux {text_of(version)} in {tree} has the series now. Set CONFIG_RUST=y and CONFIG_MODULE_DEDUP=y.")
+    say(f"Linux {text_of(version)} in {tree} has the series now. docs/kernel.md says how to configure it.")

@@ -45,23 +45,30 @@ def sizes(name, value):
     except Failure:
         found = []
     if not found:
-        raise Failure(f"{name}={value} is no list of numbers of CPUs, each at most {MOST_CPUS}.")
+        raise Failure(f"{name}={value} is not a list of numbers of CPUs, each at most {MOST_CPUS}.")
     return found
 
 
 def memory(name, value):
     if not re.fullmatch(r"[1-9][0-9]*[MG]?", value):
-        raise Failure(f"{name}={value} is no size of memory; try MEM=4G.")
+        raise Failure(f"{name}={value} is not a size of memory; try MEM=4G.")
     return value
 
 
 def one_of(*choices):
     def choice(name, value):
         if value not in choices:
-            raise Failure(f"{name}={value} is none of {', '.join(choices)}.")
+            raise Failure(f"{name}={value} is not one of {', '.join(choices)}.")
         return value
 
     return choice
+
+
+def accelerator(name, value):
+    one_of("kvm", "tcg")(name, value)
+    if value == "kvm" and not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        raise Failure(f"{name}=kvm needs /dev/kvm, which is not there, or not open to you. {name}=tcg emulates.")
+    return value
 
 
 # Each variable: what makes a value of its text, and the value if it is not set: None where each target has its own.
@@ -70,7 +77,7 @@ VARIABLES = {
     "KERNEL": (one_of("debug", "kcsan", "rt"), ""),
     "SMP": (cpus, None),
     "MEM": (memory, None),
-    "ACCEL": (one_of("kvm", "tcg"), None),
+    "ACCEL": (accelerator, None),
     "LIMIT": (number, None),
     "TESTS": (words, []),
     "STEPS": (words, []),

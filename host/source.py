@@ -47,7 +47,7 @@ def debian_source():
     package = suites.download(name, version)
     try:
         part = fresh_folder(tree.with_name(tree.name + ".part"))
-        say("Unpacking it")
+        say("Unpacking the source")
         unpack(package, f"./usr/src/{name}.tar.xz", part)
         part.rename(tree)
     finally:

@@ -182,7 +182,7 @@ def locked(name):
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say(f"Waiting for another make, which is at work on the {name} in {CACHE}.")
+            say(f"Waiting for another make that works on the {name} in {CACHE}.")
             fcntl.flock(handle, fcntl.LOCK_EX)
         held.add(name)
         try:
