@@ -54,7 +54,7 @@ CAUSES = (
     (r"Could not resolve|Temporary failure (?:in name resolution|resolving)|Network is unreachable", "no network"),
     (r"(?i)(?:could not|failed to|unable to) connect|connection (?:refused|timed out)", "no server can be reached"),
     (r"Could not get lock", "another program is installing packages; try again when that has ended"),
-    (r"unshare failed: Operation not permitted", "this container may not mount anything"),
+    (r"unshare failed: Operation not permitted", "this container may not mount anything, for want of CAP_SYS_ADMIN"),
 )
 
 
