@@ -333,6 +333,7 @@ def cmd_boot_compare():
 def cmd_deb():
     """Debian packages of the patched kernel; installed, and booted, in a Debian system."""
     boot.check_settings()
+    deb.need_loop()
     tools.ensure()
     boot.root()
     deb.build(kernel_of("boot")[0])

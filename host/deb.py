@@ -21,6 +21,12 @@ PROGRAMS = {
 HEADERS = {"dwarf.h": "libdw-dev"}
 
 
+def need_loop():
+    """Fails where no disk image can be mounted, before anything is built."""
+    if not any(Path("/dev").glob("loop[-0-9]*")):
+        raise Failure("make deb mounts a disk image, and /dev has no loop device: a container needs /dev/loop-control.")
+
+
 def build(kernel):
     """Makes the packages, and shows that they work."""
     tools.require(PROGRAMS, HEADERS)
