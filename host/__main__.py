@@ -33,7 +33,7 @@ from . import (
 from .kernel import Kernel
 from .settings import asked
 from .table import aligned, markdown
-from .util import CACHE, OUT, TOP, Failure, say, write_json
+from .util import CACHE, OUT, TOP, Failure, interrupt, say, write_json
 
 # Tests of waits that take the kernel its 5 s, or many of these. One run of them fits into an hour.
 SLOW = "dedup_12_requests_slow"
@@ -427,6 +427,12 @@ def explained(error):
     return f"{text}. make writes to {OUT} and to {CACHE}; XDG_CACHE_HOME= names another folder for the latter."
 
 
+def interrupted(*_):
+    """Ends what was started, by whatever thread."""
+    interrupt()
+    raise KeyboardInterrupt
+
+
 def main():
     commands = {
         name.removeprefix("cmd_").replace("_", "-"): value
@@ -436,8 +442,8 @@ def main():
     if len(sys.argv) != 2 or sys.argv[1] not in commands:
         print(f"usage: python3 -m host {'|'.join(commands)}", file=sys.stderr)
         return 2
-    # Ends what it has started, as after Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupted)
     try:
         asked()
         commands[sys.argv[1]]()

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from pathlib import Path
 
 from .settings import CACHE, QUIET, Failure, environment
@@ -23,6 +24,39 @@ def say(text=""):
     """Tell the user something. Standard output belongs to results."""
     if not QUIET:
         print(text, file=sys.stderr, flush=True)
+
+
+_processes = weakref.WeakSet()
+# The one who is interrupted may hold it.
+_processes_lock = threading.RLock()
+_interrupted = threading.Event()
+
+
+def start_program(args, **options):
+    """Starts a program that may run for long, and that interrupt() ends."""
+    with _processes_lock:
+        if _interrupted.is_set():
+            raise Failure("Interrupted.")
+        process = subprocess.Popen(args, **options)
+        _processes.add(process)
+    return process
+
+
+def interrupt():
+    """Ends all programs that were started, and lets nobody start more."""
+    with _processes_lock:
+        _interrupted.set()
+        processes = list(_processes)
+    for process in processes:
+        # make and timeout pass this on.
+        process.terminate()
+    deadline = time.monotonic() + 5
+    for process in processes:
+        try:
+            process.wait(max(0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def log_file(name):
@@ -90,7 +124,7 @@ def run(args, *, log, what, progress=False, check=True, env=None, cwd=None):
         out.write(f"$ {' '.join(map(str, args))}\n".encode())
         out.flush()
         try:
-            process = subprocess.Popen(
+            process = start_program(
                 args,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

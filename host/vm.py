@@ -10,7 +10,7 @@ from pathlib import Path
 
 from . import image, protocol
 from .settings import asked
-from .util import CACHE, TOP, Failure, log_file, say, tail
+from .util import CACHE, TOP, Failure, log_file, say, start_program, tail
 
 PATTERNS = TOP / "vm/log-patterns"
 FIRMWARE = ("/usr/share/qemu/qboot.rom", "/usr/share/qemu-kvm/qboot.rom")
@@ -185,7 +185,7 @@ def start(
     began = time.monotonic()
     killed, enough = None, False
     with open(errors, "wb") as out, open(output, "rb") as lines:
-        process = subprocess.Popen(
+        process = start_program(
             command(kernel, smp, words, accel, [*serial, *extra], memory, initrd=bool(job), image=image),
             stdin=subprocess.DEVNULL,
             stdout=out,
