@@ -7,7 +7,7 @@ import re
 import tempfile
 from pathlib import Path
 
-from .util import CACHE, Failure, log_file, output_of, run, say
+from .util import CACHE, Failure, locked, log_file, output_of, run, say
 
 # Signs all of Debian's suites; each Debian has it.
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -24,6 +24,7 @@ def version_of(text):
 
 
 @functools.cache
+@locked("apt")
 def update():
     """Refreshes the package lists, once. Only root can."""
     if have_apt() and os.geteuid() == 0:
@@ -38,6 +39,7 @@ def candidate(package):
     return version_of(match[1]) if match else ()
 
 
+@locked("apt")
 def install(packages):
     """Installs packages, or says which ones to install."""
     packages = sorted(packages)

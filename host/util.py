@@ -198,7 +198,8 @@ def write_json(path, data):
     path.write_text(json.dumps(data, indent=1) + "\n")
 
 
-_held = threading.local()
+_locks = {}
+_held = set()
 
 
 @contextlib.contextmanager
@@ -207,10 +208,21 @@ def locked(name):
 
     The thread that holds it may take it again.
     """
-    held = vars(_held).setdefault("names", set())
-    if name in held:
-        yield
-        return
+    with _locks.setdefault(name, threading.RLock()):
+        if name in _held:
+            yield
+            return
+        with locked_file(name):
+            _held.add(name)
+            try:
+                yield
+            finally:
+                _held.remove(name)
+
+
+@contextlib.contextmanager
+def locked_file(name):
+    """Keeps other processes out."""
     CACHE.mkdir(parents=True, exist_ok=True)
     with open(CACHE / f"{name}.lock", "w") as handle:
         try:
@@ -218,11 +230,7 @@ def locked(name):
         except BlockingIOError:
             say(f"Waiting for another make that works on the {name} in {CACHE}.")
             fcntl.flock(handle, fcntl.LOCK_EX)
-        held.add(name)
-        try:
-            yield
-        finally:
-            held.remove(name)
+        yield
 
 
 def jobs():
