@@ -23,7 +23,10 @@ MARKS = {
 SANITIZED_SMP = 4
 # Many calls, and as many CPUs as most machines can emulate at full speed.
 RANDOM_SMP = 2
-COLUMNS = ("kernel", "cpus", "what", "rounds", "calls", "faults", "killed", "log_lines", "passed", "failed", "seconds")
+COLUMNS = (
+    *("kernel", "cpus", "what", "rounds", "calls", "faults", "killed", "log_lines", "passed", "failed"),
+    *("seconds", "core_seconds"),
+)
 
 # What ran, and where that is written.
 records = []
@@ -40,7 +43,8 @@ def finish(kernel, smp, what, result, results, **more):
         results.append(tap.verdict(f"{mark}: seen", mark in result.log or mark in result.output))
     if result.elsewhere:
         say(f"  {result.elsewhere} data races do not count: stock has them, in other code or on a module's state, too")
-    say(f"  output: {result.output_file}, kernel log: {result.log_file}, {result.seconds:.0f} s")
+    took = f"{result.seconds:.0f} s, {result.cpu:.0f} s of a core"
+    say(f"  output: {result.output_file}, kernel log: {result.log_file}, {took}")
     got = [result for _, result in results]
     records.append(
         {
@@ -51,6 +55,7 @@ def finish(kernel, smp, what, result, results, **more):
             "passed": got.count(tap.PASSED),
             "failed": got.count(tap.FAILED),
             "seconds": round(result.seconds),
+            "core_seconds": round(result.cpu),
             **more,
         }
     )

@@ -70,10 +70,11 @@ class Crash(Failure):
 class Result:
     """What became of a job."""
 
-    def __init__(self, kernel, output, log, seconds, killed):
+    def __init__(self, kernel, output, log, seconds, cpu, killed):
         self.output_file = output
         self.log_file = log
-        self.seconds = seconds
+        # How long it took, and how much time of this machine's cores.
+        self.seconds, self.cpu = seconds, cpu
         self.killed = killed
         self.output = output.read_bytes().decode(errors="replace").replace("\r", "")
         self.log = log.read_bytes().decode(errors="replace").replace("\r", "")
@@ -183,7 +184,7 @@ def start(
     limit = asked().limit or limit
     serial = ["-monitor", "none", "-serial", f"file:{log}", "-serial", f"file:{output}"]
     began = time.monotonic()
-    killed, enough = None, False
+    killed, enough, cpu = None, False, 0
     with open(errors, "wb") as out, open(output, "rb") as lines:
         process = start_program(
             command(kernel, smp, words, accel, [*serial, *extra], memory, initrd=bool(job), image=image),
@@ -194,6 +195,7 @@ def start(
         rest = b""
         try:
             while True:
+                cpu = cpu_seconds(process)
                 over = process.poll() is not None
                 rest += lines.read()
                 *whole, rest = rest.split(b"\n")
@@ -211,7 +213,14 @@ def start(
             process.wait()
     if process.returncode and not (killed or enough) and accel != "kvm":
         raise Crash(f"QEMU failed (status {process.returncode}):\n{tail(errors)}")
-    return Result(kernel, output, log, time.monotonic() - began, killed)
+    return Result(kernel, output, log, time.monotonic() - began, cpu, killed)
+
+
+def cpu_seconds(process):
+    """How much time of cores a program has used, that nobody has waited for."""
+    # What is in parentheses is its name.
+    user, system = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def need_terminal():
