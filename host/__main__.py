@@ -3,11 +3,9 @@
 
 import errno
 import json
-import os
 import shutil
 import signal
 import sys
-from concurrent.futures import ThreadPoolExecutor
 
 from . import (
     bench,
@@ -16,6 +14,7 @@ from . import (
     compare,
     deb,
     docs,
+    jobs,
     lint,
     model,
     protocol,
@@ -25,6 +24,7 @@ from . import (
     source,
     stack,
     submit,
+    suite,
     tap,
     tools,
     vm,
@@ -34,9 +34,6 @@ from .kernel import Kernel
 from .settings import asked
 from .table import aligned, markdown
 from .util import CACHE, OUT, TOP, Failure, interrupt, say, write_json
-
-# Tests of waits that take the kernel its 5 s, or many of these. One run of them fits into an hour.
-SLOW = "dedup_12_requests_slow"
 
 
 def kernel_of(variant=None, stock=False, tests=False):
@@ -166,16 +163,6 @@ def cmd_clean():
     say(f"Removed {OUT} and {CACHE / 'build'}. What is left in {CACHE} was downloaded.")
 
 
-def run_compare(kernel, code, output):
-    """Compares what the tests wrote on our kernel with what they do on the stock kernel, or with its C code in ours."""
-    title = f"Linux {kernel.release}" if code == "stock" else "module.dedup=c"
-    say(f"Running the kselftests with {title}")
-    other = compare.other(kernel, code)
-    ours = compare.Seen().read(output)
-    compare.show(compare.table(other, ours, title), code)
-    return compare.verdicts(other, ours, code)
-
-
 def record(command, kernel):
     """Keeps the result of a command in bench/results/ and in the documents, if RECORD=1 asks for that."""
     if asked().record:
@@ -246,7 +233,7 @@ def cmd_compare():
     results, output = runs.kselftests(kernel, 8, "compare-ours", compare.PROGRAMS)
     tally = tap.Tally()
     tally.report("this series", results)
-    tally.report("compared with stock", run_compare(stock, "stock", output))
+    tally.report("compared with stock", compare.run(stock, "stock", output))
     if not tally.failures:
         record("make compare", kernel)
     finish(tally)
@@ -339,84 +326,39 @@ def cmd_deb():
     deb.build(kernel_of("boot")[0])
 
 
-def test_without_guests(tally, kernel):
-    tally.report("lint", lint.checks(kernel))
-    tally.report("without CONFIG_MODULE_DEDUP", lint.disabled(kernel))
-    tally.report("model", model.checks())
-
-
-def test_plain(tally, kernel):
-    """All that must hold in guests of the usual kernel. Returns what the kselftests wrote."""
-    tally.report("KUnit, 8 CPUs", runs.kunit(kernel, 8))
-    outputs = {}
-    for smp in (8, 1, 2, 64):
-        without = None if smp == 8 else SLOW
-        results, outputs[smp] = runs.kselftests(kernel, smp, f"kselftest-smp{smp}", without=without)
-        tally.report(f"kselftest, {smp} CPUs", results)
-    tally.report("reading in a storm", runs.reading(kernel))
-    for smp in (8, 64):
-        tally.report(f"kmod.sh, {smp} CPUs", runs.kmod(kernel, smp))
-    tally.report("chaos", runs.at_random(kernel, "chaos", runs.RANDOM_SMP, 20_000))
-    tally.report("compared with the C code", run_compare(kernel, "c", outputs[8]))
-    return outputs[8]
-
-
-def test_sanitized(tally, name, chaos, fuzz, without=None):
-    """The kselftests, and so many random calls, on a kernel that finds mistakes."""
-    kernel = built(name, tests=True)
-    results, _ = runs.kselftests(kernel, runs.SANITIZED_SMP, f"kselftest-{name}", without=without)
-    tally.report(f"kselftest, {name} kernel", results)
-    for what, calls in (("chaos", chaos), ("fuzz", fuzz)):
-        tally.report(f"{what}, {name} kernel", runs.at_random(kernel, what, runs.RANDOM_SMP, calls))
-
-
-def built_aside(name):
-    """Builds a kernel with the time that others leave: tests wait a lot."""
-    # Of this thread, and what it starts.
-    os.setpriority(os.PRIO_PROCESS, 0, 19)
-    return built(name, tests=True)
+def run_suite(one):
+    """Runs all that was put together, and ends with the counts."""
+    tally = tap.Tally()
+    unrun = jobs.run(one.jobs, tally)
+    if unrun:
+        say(f"Not run: {'; '.join(job.name for job in unrun)}")
+    finish(tally)
 
 
 def cmd_test():
     """Everything that must hold, and fits into an hour."""
-    tally = tap.Tally()
-    kernel = built("", tests=True)
-    test_without_guests(tally, kernel)
-    with ThreadPoolExecutor(1) as aside:
-        debug = aside.submit(built_aside, "debug")
-        test_plain(tally, kernel)
-        debug.result()
-    test_sanitized(tally, "debug", 5_000, 10_000, without=SLOW)
-    finish(tally)
+    one = suite.Suite(built)
+    one.without_guests()
+    one.plain()
+    one.sanitized("debug", 5_000, 10_000, without=suite.SLOW)
+    run_suite(one)
 
 
 def cmd_test_debug():
     """All kernels that find mistakes, with a long run of random calls on each."""
-    tally = tap.Tally()
-    test_all_sanitized(tally)
-    finish(tally)
-
-
-def test_all_sanitized(tally):
-    # What cannot be built is to be known before hours have passed.
-    for name in runs.SANITIZED:
-        built(name, tests=True)
-    test_sanitized(tally, "debug", 100_000, 1_000_000)
-    test_sanitized(tally, "kcsan", 20_000, 20_000)
-    test_sanitized(tally, "rt", 20_000, 20_000)
+    one = suite.Suite(built)
+    one.all_sanitized()
+    run_suite(one)
 
 
 def cmd_test_all():
     """Everything, however long it takes."""
-    tally = tap.Tally()
-    kernel = built("", tests=True)
-    test_without_guests(tally, kernel)
-    output = test_plain(tally, kernel)
-    tally.report("compared with stock", run_compare(built("", stock=True, tests=True), "stock", output))
-    tally.report("chaos, a million calls", runs.at_random(kernel, "chaos", runs.RANDOM_SMP, 1_000_000))
-    tally.report("chaos, 64 CPUs", runs.at_random(kernel, "chaos", 64, 20_000, processes=128))
-    test_all_sanitized(tally)
-    finish(tally)
+    one = suite.Suite(built)
+    one.without_guests()
+    one.plain()
+    one.long()
+    one.all_sanitized()
+    run_suite(one)
 
 
 def explained(error):
@@ -459,4 +401,5 @@ def main():
     return 0
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

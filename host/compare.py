@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from . import tap, vm
 from .table import markdown
-from .util import OUT, say, write_json
+from .util import OUT, say, tell, write_json
 
 # The tests that must fail with the kernel's own code, since it does not give the guarantees of the guide.
 OTHER_FAILS = {
@@ -224,14 +224,24 @@ def show(rows, code):
     previous = None
     for guarantee, case, before, after in rows[1:]:
         if guarantee != previous:
-            print(f"\nGuarantee {guarantee}")
+            tell(f"\nGuarantee {guarantee}")
         previous = guarantee
-        print(f"  {case}\n    {rows[0][2]}: {before}\n    {rows[0][3]}: {after}")
-    print(flush=True)
+        tell(f"  {case}\n    {rows[0][2]}: {before}\n    {rows[0][3]}: {after}")
+    tell()
     target = OUT / f"compare-{code}.md"
     target.write_text(markdown(rows))
     write_json(target.with_suffix(".json"), rows)
     say(f"The same as Markdown: {target}")
+
+
+def run(kernel, code, output):
+    """Compares what the tests wrote on our kernel with what they do on the stock kernel, or with its C code in ours."""
+    title = f"Linux {kernel.release}" if code == "stock" else "module.dedup=c"
+    say(f"Running the kselftests with {title}")
+    seen = other(kernel, code)
+    ours = Seen().read(output)
+    show(table(seen, ours, title), code)
+    return verdicts(seen, ours, code)
 
 
 def verdicts(seen, ours, code):

@@ -60,6 +60,8 @@ class Kernel:
         name = self.source.name + (f"-{variant}" if variant else "")
         self.folder = CACHE / "build" / name
         self.name = name
+        # How guests of it run; not known before the first.
+        self.accel = None
         self.variables = list(toolchain.variables)
         if variant == "debug":
             self.variables.append(f"LLVM={tools.find_llvm()}")
@@ -156,6 +158,7 @@ class Kernel:
         The tree is the kernel's own one, or another.
         """
         tree = selftests_of or self.source
+        self.accel = None
         root = self.staging
         selftests = root / "selftests"
         log = log_file(f"selftests-{self.name}.log")

@@ -137,9 +137,9 @@ def checks(kernel):
     scripts = [path for path in files("", ".sh") if is_script(path)]
     results += [
         attempt(
-            "tests of host/machine",
-            [sys.executable, "-m", "unittest", "host.test_machine"],
-            log_file("machine.log"),
+            "tests of host/",
+            [sys.executable, "-m", "unittest", "host.test_machine", "host.test_jobs"],
+            log_file("unittest.log"),
             cwd=TOP,
         ),
         attempt("shellcheck", ["shellcheck", *scripts], log_file("shellcheck.log"), cwd=TOP),

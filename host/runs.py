@@ -3,6 +3,7 @@
 
 import random
 import re
+import threading
 
 from . import protocol, tap, vm
 from .table import markdown
@@ -30,6 +31,7 @@ COLUMNS = (
 
 # What ran, and where that is written.
 records = []
+_writing = threading.Lock()
 TABLE = OUT / "ran.md"
 
 
@@ -46,7 +48,7 @@ def finish(kernel, smp, what, result, results, **more):
     took = f"{result.seconds:.0f} s, {result.cpu:.0f} s of a core"
     say(f"  output: {result.output_file}, kernel log: {result.log_file}, {took}")
     got = [result for _, result in results]
-    records.append(
+    record(
         {
             "kernel": SANITIZED.get(kernel.variant, "plain"),
             "cpus": smp,
@@ -59,7 +61,6 @@ def finish(kernel, smp, what, result, results, **more):
             **more,
         }
     )
-    write_records()
     return results
 
 
@@ -68,7 +69,8 @@ def kselftests(kernel, smp, name, tests=None, without=None):
 
     One program may be left out, which is said, and counts as skipped.
     """
-    limit, test_limit = (3600, 300) if kernel.variant else (1500, 120 if smp > 16 else 60)
+    # Two guests at a time have half the cores each.
+    limit, test_limit = (3600, 300) if kernel.variant else (1800, 240 if smp > 16 else 120)
     append = [f"limit={test_limit}"]
     if tests:
         append.append(f"tests={','.join(tests)}")
@@ -143,11 +145,13 @@ def at_random(kernel, what, smp, calls, seed=None, processes=None):
     return finish(kernel, smp, what, result, results, seed=seed, **more)
 
 
-def write_records():
-    """What ran, as JSON and as a table."""
-    write_json(OUT / "ran.json", records)
-    lines = [[column.replace("_", " ") for column in COLUMNS]]
-    for record in records:
-        values = [record.get(column, "") for column in COLUMNS]
-        lines.append([f"{value:,}" if isinstance(value, int) else value for value in values])
-    TABLE.write_text(markdown(lines))
+def record(one):
+    """Adds to what ran, as JSON and as a table."""
+    with _writing:
+        records.append(one)
+        write_json(OUT / "ran.json", records)
+        lines = [[column.replace("_", " ") for column in COLUMNS]]
+        for ran in records:
+            values = [ran.get(column, "") for column in COLUMNS]
+            lines.append([f"{value:,}" if isinstance(value, int) else value for value in values])
+        TABLE.write_text(markdown(lines))

@@ -150,6 +150,13 @@ def _trees(toolchain):
     return stock, patched
 
 
+def fetch():
+    """What trees() has to fetch, if anything."""
+    with locked("kernel source"):
+        if not asked().ksrc:
+            debian_source()
+
+
 def stock_tree(toolchain):
     """The tree that KSRC= names, or Debian's."""
     given = asked().ksrc

@@ -16,6 +16,12 @@ def verdict(name, good):
     return name, PASSED if good else FAILED
 
 
+def counted(results):
+    """How many passed, and how many failed, in words."""
+    counts = Counter(result for _, result in results)
+    return f"{counts[PASSED]} passed, {counts[FAILED]} failed"
+
+
 class Tally:
     """The results so far."""
 
@@ -26,11 +32,10 @@ class Tally:
 
     def report(self, group, results):
         """Adds the results of a group, and shows how it went."""
-        counts = Counter(result for _, result in results)
         failed = [name for name, result in results if result == FAILED]
-        self.counts += counts
+        self.counts += Counter(result for _, result in results)
         self.failures += [f"{group}: {name}" for name in failed]
-        print(f"{'not ok' if failed else 'ok'}: {group}: {counts[PASSED]} passed, {len(failed)} failed", flush=True)
+        print(f"{'not ok' if failed else 'ok'}: {group}: {counted(results)}", flush=True)
         for name in failed:
             print(f"    FAILED {name}", flush=True)
 

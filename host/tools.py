@@ -191,8 +191,8 @@ def require(programs, headers=None):
 
 
 @locked("tools")
-def ensure(tests=False):
-    """Finds everything, and installs what is missing. Returns the variables for make."""
+def packages(tests=False):
+    """Installs the Debian packages that are missing. Returns whether bindgen is to be built."""
     missing = missing_packages(PROGRAMS | (TEST_PROGRAMS if tests else {}), HEADERS)
     if not find_rust():
         missing.update(rust_packages())
@@ -212,7 +212,13 @@ def ensure(tests=False):
         for program in PROGRAMS:
             if not which(program):
                 raise Failure(f"{program} is missing. {NO_HELP}")
-    if build_bindgen:
+    return build_bindgen
+
+
+@locked("tools")
+def ensure(tests=False):
+    """Finds everything, and installs what is missing. Returns the variables for make."""
+    if packages(tests):
         say("Building bindgen (two minutes, once)")
         run(
             ["cargo", "install", "--locked", "--root", CACHE / "bindgen", "bindgen-cli"],

@@ -20,10 +20,37 @@ TOP = Path(__file__).resolve().parent.parent
 OUT = TOP / "out"
 
 
+_thread = threading.local()
+
+
+@contextlib.contextmanager
+def kept():
+    """Keeps what this thread tells the user, in the list that it gives: others are at work meanwhile."""
+    _thread.kept = []
+    try:
+        yield _thread.kept
+    finally:
+        _thread.kept = None
+
+
+def is_kept():
+    return getattr(_thread, "kept", None) is not None
+
+
 def say(text=""):
     """Tell the user something. Standard output belongs to results."""
-    if not QUIET:
+    if is_kept():
+        _thread.kept.append(text)
+    elif not QUIET:
         print(text, file=sys.stderr, flush=True)
+
+
+def tell(text=""):
+    """The same, on standard output."""
+    if is_kept():
+        _thread.kept.append(text)
+    else:
+        print(text, flush=True)
 
 
 _processes = weakref.WeakSet()
@@ -157,7 +184,7 @@ def run(args, *, log, what, progress=False, check=True, env=None, cwd=None):
 def show_progress(what, done, shown):
     """A line that counts: ten times a second on a terminal, twice a minute elsewhere."""
     now = time.monotonic()
-    if QUIET or now - shown < (0.1 if sys.stderr.isatty() else 30):
+    if QUIET or is_kept() or now - shown < (0.1 if sys.stderr.isatty() else 30):
         return shown
     end = "" if sys.stderr.isatty() else "\n"
     print(f"\r  {what}: {done} steps" if not end else f"  {what}: {done} steps", end=end, file=sys.stderr, flush=True)
@@ -165,7 +192,7 @@ def show_progress(what, done, shown):
 
 
 def end_progress(what, done):
-    if sys.stderr.isatty() and not QUIET:
+    if sys.stderr.isatty() and not QUIET and not is_kept():
         print(f"\r  {what}: {done} steps, done", file=sys.stderr, flush=True)
 
 

@@ -106,6 +106,12 @@ class Result:
         return self
 
 
+def memory_of(smp, memory=None):
+    """How much memory a guest is given, in MB: what the user says, or its job, or as much as so many CPUs need."""
+    text = asked().mem or memory or f"{2048 + 16 * smp}M"
+    return int(text.rstrip("MG")) * (1024 if text.endswith("G") else 1)
+
+
 def command(kernel, smp, append, accel, serial, memory=None, initrd=True, image=None):
     args = ["qemu-system-x86_64", "-M", "q35", "-nic", "none", "-display", "none", "-no-reboot"]
     args += ["-accel", ACCELERATORS[accel], "-cpu", "host" if accel == "kvm" else "max"]
@@ -116,7 +122,7 @@ def command(kernel, smp, append, accel, serial, memory=None, initrd=True, image=
         if Path(firmware).is_file():
             args += ["-bios", firmware]
             break
-    args += ["-smp", str(smp), "-m", asked().mem or memory or f"{2048 + 16 * smp}M"]
+    args += ["-smp", str(smp), "-m", f"{memory_of(smp, memory)}M"]
     args += ["-kernel", str(image or kernel.vmlinux)]
     if initrd:
         args += ["-initrd", str(kernel.folder / "initramfs.cpio")]
@@ -156,9 +162,11 @@ def choose_accel(kernel):
 
 
 def prepare(kernel):
-    """Makes what all guests of a kernel share. Returns the accelerator."""
-    image.build(kernel)
-    return choose_accel(kernel)
+    """Makes what all guests of a kernel share, once. Returns the accelerator."""
+    if not kernel.accel:
+        image.build(kernel)
+        kernel.accel = choose_accel(kernel)
+    return kernel.accel
 
 
 def run(kernel, job, *, smp=None, append=(), limit=600, name=None, icount=False, **more):
