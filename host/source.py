@@ -137,10 +137,18 @@ def stamp_of(path):
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
+_made = []
+
+
 def trees(toolchain):
-    """The stock tree, and the one with the series on it: (stock, patched)."""
+    """The stock tree, and the one with the series on it: (stock, patched).
+
+    Made once, since others may be building from it when it is asked for again.
+    """
     with locked("kernel source"):
-        return _trees(toolchain)
+        if not _made:
+            _made.append(_trees(toolchain))
+        return _made[0]
 
 
 def _trees(toolchain):
