@@ -138,7 +138,7 @@ def checks(kernel):
     results += [
         attempt(
             "tests of host/",
-            [sys.executable, "-m", "unittest", "host.test_machine", "host.test_jobs"],
+            [sys.executable, "-m", "unittest", "discover", "-s", "host", "-t", TOP],
             log_file("unittest.log"),
             cwd=TOP,
         ),
