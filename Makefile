@@ -16,7 +16,9 @@ endif
 TARGETS := run test test-debug test-all kselftest kunit model chaos fuzz compare bench boot boot-compare mounts deb lint shell watch storm \
 	kernel where series absorb series-check apply clean
 
-.PHONY: help machine python $(TARGETS)
+PREFIX ?= /usr/local
+
+.PHONY: help machine python install-tools $(TARGETS)
 
 # A line that begins with "##@" is the heading of a group; "##" after a target says what it does.
 help: ## show this list
@@ -28,11 +30,13 @@ help: ## show this list
 
 ##@ First steps
 run: ## build a patched kernel, boot it, show what it saves
-machine: ## say which system call modprobe makes on this machine, and what is saved here
-	@host/machine
+machine: python ## say which system call modprobe makes on this machine, and what is saved here
+	@python3 tools/module/moddedup check
 shell: ## a shell in the booted kernel
 apply: ## put the series onto the kernel tree KSRC=, in place
 deb: ## Debian packages of the patched kernel, installed in a Debian system and booted
+install-tools: ## install the command moddedup below PREFIX= (/usr/local) and DESTDIR=
+	install -D -m 755 tools/module/moddedup $(DESTDIR)$(PREFIX)/bin/moddedup
 
 ##@ Look and watch
 watch: ## storms in the booted kernel, and a table of what is in flight

@@ -19,7 +19,7 @@ from .util import TOP, Failure, output_of, say, write_if_changed
 
 PATCHES = TOP / "patches"
 # What of this repository is laid over a kernel tree.
-OVERLAY = ("Documentation", "Kconfig", "include", "kernel", "rust", "tools")
+OVERLAY = ("Documentation", "Kconfig", "include", "kernel", "rust", "tools/testing")
 # Where a file of ours goes, if not to the same place.
 MOVED = {"Kconfig": "kernel/module/Kconfig.dedup"}
 
