@@ -13,7 +13,7 @@ export GUEST_SHELL := $(filter-out 0,$(SHELL))
 override SHELL := /bin/sh
 endif
 
-TARGETS := run test test-debug test-all kselftest kunit model chaos fuzz compare bench boot boot-compare mounts deb lint shell watch storm \
+TARGETS := run test test-debug test-all kselftest kunit moddedup model chaos fuzz compare bench boot boot-compare mounts deb lint shell watch storm \
 	kernel where series absorb series-check apply clean
 
 PREFIX ?= /usr/local
@@ -49,6 +49,7 @@ test-debug: ## kselftests, chaos and fuzz on kernels with KASAN, KCSAN and PREEM
 test-all: ## all of that, make compare, and a million random calls; takes hours
 kselftest: ## the kselftests alone, or those that TESTS= names
 kunit: ## the KUnit tests alone
+moddedup: ## the command moddedup alone, in a guest, while N= requests and modprobes wait
 model: ## every interleaving of a few callers of the engine, and of its mutants
 chaos: ## CALLS= loads, removals, signals, kills and faults at random (SEED= repeats)
 fuzz: ## CALLS= hostile system calls (SEED= repeats)

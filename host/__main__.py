@@ -225,6 +225,11 @@ def cmd_fuzz():
     at_random("fuzz")
 
 
+def cmd_moddedup():
+    """The command moddedup, in a guest."""
+    finish_one("moddedup", runs.moddedup(built(tests=True), asked().smp or runs.RANDOM_SMP, asked().n or 20))
+
+
 def cmd_compare():
     """One table: the guarantees of the guide, what stock does, what this series does."""
     kernel = built("", tests=True)

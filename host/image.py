@@ -4,6 +4,7 @@
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 from . import tools
@@ -13,6 +14,17 @@ from .util import TOP, Failure, output_of
 # busybox gives all other commands, but these are the real ones.
 PROGRAMS = ("kmod", "bash", "mkfs.minix", "perf", "timeout", "trace-cmd")
 KMOD_NAMES = ("modprobe", "insmod", "rmmod", "lsmod", "modinfo", "depmod")
+MODDEDUP = TOP / "tools/module/moddedup"
+# Prints the files of the library of Python that a script makes it read, if that is the first argument.
+IMPORTS = """
+import runpy, sys, sysconfig
+runpy.run_path(sys.argv[1])
+library = sysconfig.get_path("stdlib") + "/"
+for module in list(sys.modules.values()):
+    for file in (getattr(module, "__file__", None), getattr(module, "__cached__", None)):
+        if file and file.startswith(library) and "/site-packages/" not in file:
+            print(file)
+"""
 
 
 class Image:
@@ -45,6 +57,16 @@ class Image:
         for library in re.findall(r"(/\S+) \(0x", listed):
             self.file(library, library)
 
+    def script(self, place, source):
+        """A Python script, with the interpreter that runs this, and what it imports, at their places."""
+        self.file(place, source)
+        interpreter = Path(sys.executable).resolve()
+        self.program(interpreter, interpreter)
+        self.link("/bin/python3", interpreter)
+        for file in (output_of([interpreter, "-I", "-c", IMPORTS, source]) or "").splitlines():
+            if Path(file).is_file():
+                self.program(file, file) if file.endswith(".so") else self.file(file, file)
+
     def tree(self, place, source):
         for path in sorted(Path(source).rglob("*")):
             if path.is_file():
@@ -76,6 +98,8 @@ def build(kernel):
     for name in (output_of([busybox, "--list"]) or "").split():
         if f"/bin/{name}" not in image.entries:
             image.link(f"/bin/{name}", "busybox")
+
+    image.script("/bin/moddedup", MODDEDUP)
 
     image.file("/init", TOP / "vm/init")
     image.tree("/job", TOP / "vm/job")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """What is run in a guest, what came of it, and a record of it."""
 
+import json
 import random
 import re
 import threading
@@ -102,6 +103,49 @@ def reading(kernel):
     good = words.get("alone_ok") == words.get("read_ok") == 255 and abs(change) < words["read_reader_ns"]
     results = [tap.verdict("a reader does not slow a storm", good)]
     return finish(kernel, 1, "reading in a storm", result, results)
+
+
+def moddedup(kernel, smp, count):
+    """Each subcommand of moddedup, while so many requests and modprobes wait for one module, and after that."""
+    result = vm.run(kernel, "moddedup", smp=smp, append=[f"n={count}"], name="moddedup")
+    blocks = protocol.blocks(result.output)
+
+    def said(name):
+        try:
+            return json.loads("\n".join(blocks.get(name, [])))
+        except ValueError:
+            return None
+
+    results = [tap.verdict(f"moddedup {name}", good) for name, good in moddedup_checks(blocks, said, count)]
+    return finish(kernel, smp, "moddedup", result, results)
+
+
+def moddedup_checks(blocks, said, count):
+    """Whether what moddedup has said agrees with what the kernel says: (name, whether that is so)."""
+    top, why, stats = said("top") or {}, said("why") or [], said("stats") or {}
+    blame, check = said("blame") or {}, said("check") or {}
+    loads = [one for one in why if one["kind"] == "load" and one["followers"]]
+    helpers = [one["helper"] for one in why if one["kind"] == "request"]
+    yield "top: what is in flight", any(one["followers"] >= count - 1 for one in top.get("flights", []))
+    yield "why: where the loader sleeps", "test_dedup_gate_pass" in str([one["loader"] for one in loads])
+    yield "why: who waits", len(loads) == 1 and len(loads[0]["waiters"]) >= loads[0]["followers"] >= count - 1
+    yield "why: who stands in line", any(one["in_line"] for one in loads)
+    yield "why: the helper of a request", "'runs_for': 'request for test_dedup by" in str(helpers)
+    yield "why: nothing in flight", "is live" in str(blocks.get("why after"))
+    # Nothing was loaded between the two.
+    raw = dict(re.findall(r"^ *(.+)\t(\d+)$", "\n".join(blocks.get("after", [])), re.M))
+    yield "stats: as the kernel says", stats and all(raw.get(name) == str(value) for name, value in stats.items())
+    calls, all_loads = blame.get("calls", {}), blame.get("loads", [])
+    led = sum(int(raw.get(name, 0)) for name in ("Flights led", "Requests led", "Requests not joinable"))
+    joined = sum(int(raw.get(name, 0)) for name in ("Calls joined", "Requests joined", "Retried after leader end"))
+    yield "blame: as many led as counted", led and led == len(all_loads)
+    yield "blame: as many joined as counted", joined and joined <= sum(one["waits"] for one in all_loads)
+    yield "blame: all events are understood", calls.get("join") == sum(one["waits"] for one in all_loads)
+    yield "blame: all loads are over", all(one["seconds"] is not None for one in all_loads if one["kind"] == "load")
+    yield "blame: trace-cmd", '"waits": 3' in "\n".join(blocks.get("blame trace-cmd", []))
+    yield "check", check.get("dedup") == "on" and check["modules"][0]["call"] == "finit_module"
+    yield "without debugfs", "debugfs is not mounted" in str(blocks.get("no debugfs"))
+    yield "without tracefs", "tracefs is not mounted" in str(blocks.get("no tracefs"))
 
 
 def kunit(kernel, smp):

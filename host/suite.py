@@ -97,6 +97,8 @@ class Suite:
             if smp == 8:
                 self.eight = job
         self.guest("reading in a storm", runs.reading, 1, seconds=20)
+        smp = runs.RANDOM_SMP
+        self.guest("moddedup in a storm", lambda kernel: runs.moddedup(kernel, smp, 20), smp, seconds=60)
         for smp, seconds in ((8, 50), (64, 100)):
             self.guest(f"kmod.sh, {smp} CPUs", lambda kernel, smp=smp: runs.kmod(kernel, smp), smp, seconds=seconds)
         self.at_random("chaos", "chaos", 20_000, seconds=20)
