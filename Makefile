@@ -39,7 +39,7 @@ install-tools: ## install the command moddedup below PREFIX= (/usr/local) and DE
 	install -D -m 755 tools/module/moddedup $(DESTDIR)$(PREFIX)/bin/moddedup
 
 ##@ Look and watch
-watch: ## storms in the booted kernel, and a table of what is in flight
+watch: ## storms in the booted kernel, and what moddedup shows of them
 storm: ## one storm with SMP= CPUs (255) and N= processes (SMP)
 boot: ## boot Debian with real udev and kmod; docs/boots.md has SIDE=, SUITE=, FORM=, REPORT=, SHELL=1
 
