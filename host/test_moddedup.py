@@ -324,13 +324,13 @@ class Recorded(Command):
     def test_not_mounted(self):
         mounts = self.root / "proc/mounts"
         mounts.write_text(re.sub(r"(?m)^(debugfs|tracefs) .*\n", "", mounts.read_text()))
-        for words in (["top"], ["why", "a"], ["stats"]):
+        for words in (["top", "--once"], ["why", "a"], ["stats"]):
             self.bad("debugfs is not mounted: mount -t debugfs", *words)
         self.bad("tracefs is not mounted: mount -t tracefs", "blame")
 
     def test_not_patched(self):
         (self.root / "sys/module/module/parameters/dedup").unlink()
-        for words in (["top"], ["why", "a"], ["stats"]):
+        for words in (["top", "--once"], ["why", "a"], ["stats"]):
             self.bad("this kernel has no module load de-duplication", *words)
 
     def test_off(self):
