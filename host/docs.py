@@ -40,13 +40,14 @@ UNMARKED = {
     "COPYING",
     "Documentation/ABI/testing/debugfs-module-dedup",
     "bench/results/bench-profile.md",
+    "kernel/module/.kunitconfig",
     "patches/cover-letter",
     "tools/testing/selftests/module/settings",
     "vm/debian/etc/hostname",
     "vm/debian/etc/machine-id",
     "vm/job/welcome",
 }
-UNMARKED_ENDINGS = (".json", ".lock", ".patch", ".svg", "/base")
+UNMARKED_ENDINGS = (".json", ".lock", ".patch", ".svg", ".tap", "/base")
 
 
 def pages():
