@@ -26,10 +26,10 @@
 /* Images with more sections than this are not looked at. */
 #define MODULE_DEDUP_SECTIONS_MAX 512
 
-/* How much of an image is looked at in one read. */
-#define MODULE_DEDUP_PEEK_SIZE SZ_4K
+/* How much of an image is looked at in one read: a look should cost little. */
+#define MODULE_DEDUP_PEEK_SIZE SZ_256
 
-/* Images with more names of sections are not looked at: all fits into 8 KiB. */
+/* Images with more names of sections are not looked at: all fits into 4 KiB. */
 #define MODULE_DEDUP_NAMES_SIZE (3 * SZ_1K)
 
 /**
@@ -37,7 +37,7 @@
  * @start: where it is, as the caller says
  * @len: its length in bytes, as the caller says
  * @crc: fingerprint of what was looked at
- * @page: what is looked at
+ * @piece: what is looked at
  * @names: the names of the sections, with a final NUL
  * @names_size: the size of @names in bytes
  * @module: the section with the struct module; its size is 0 if there is none
@@ -47,7 +47,7 @@ struct module_dedup_image {
 	const char __user *start;
 	unsigned long len;
 	u32 crc;
-	char page[MODULE_DEDUP_PEEK_SIZE] __aligned(8);
+	char piece[MODULE_DEDUP_PEEK_SIZE] __aligned(8);
 	char names[MODULE_DEDUP_NAMES_SIZE];
 	size_t names_size;
 	Elf_Shdr module;
@@ -61,15 +61,15 @@ static bool module_dedup_get(const struct module_dedup_image *image, void *to,
 	       !copy_from_user(to, image->start + offset, size);
 }
 
-/* Takes the last page, or less if there is no more, of so many bytes. */
+/* Takes the last piece of so many bytes into the fingerprint, or all if they are fewer. */
 static bool module_dedup_add(struct module_dedup_image *image, u64 offset, u64 size)
 {
-	u64 last = min_t(u64, size, sizeof(image->page));
+	u64 last = min_t(u64, size, sizeof(image->piece));
 
-	if (!module_dedup_get(image, image->page, offset + (size - last), last))
+	if (!module_dedup_get(image, image->piece, offset + (size - last), last))
 		return false;
 
-	image->crc = crc32c(image->crc, image->page, last);
+	image->crc = crc32c(image->crc, image->piece, last);
 	return true;
 }
 
@@ -97,10 +97,10 @@ static bool module_dedup_note(struct module_dedup_image *image, const Elf_Shdr *
 		return false;
 
 	name = image->names + shdr->sh_name;
-	if (!strcmp(name, ".gnu.linkonce.this_module"))
-		section = &image->module;
-	else if (!strcmp(name, ".modinfo"))
+	if (!strcmp(name, ".modinfo"))
 		section = &image->info;
+	else if (!strcmp(name, ".gnu.linkonce.this_module"))
+		section = &image->module;
 	else
 		return true;
 
@@ -113,9 +113,9 @@ static bool module_dedup_note(struct module_dedup_image *image, const Elf_Shdr *
 
 static bool module_dedup_look(struct module_dedup_image *image, char *name)
 {
-	const unsigned int at_once = sizeof(image->page) / sizeof(Elf_Shdr);
-	const Elf_Shdr *shdrs = (const Elf_Shdr *)image->page;
-	size_t size = min_t(size_t, image->len, sizeof(image->page));
+	const unsigned int at_once = sizeof(image->piece) / sizeof(Elf_Shdr);
+	const Elf_Shdr *shdrs = (const Elf_Shdr *)image->piece;
+	size_t size = min_t(size_t, image->len, sizeof(image->piece));
 	unsigned int n;
 	Elf_Ehdr ehdr;
 
@@ -123,7 +123,7 @@ static bool module_dedup_look(struct module_dedup_image *image, char *name)
 	if (!access_ok(image->start, image->len) || !module_dedup_add(image, 0, size))
 		return false;
 
-	memcpy(&ehdr, image->page, sizeof(ehdr));
+	memcpy(&ehdr, image->piece, sizeof(ehdr));
 	if (memcmp(ehdr.e_ident, ELFMAG, SELFMAG) ||
 	    ehdr.e_shentsize != sizeof(Elf_Shdr) ||
 	    ehdr.e_shnum > MODULE_DEDUP_SECTIONS_MAX || ehdr.e_shoff > image->len ||
@@ -145,9 +145,9 @@ static bool module_dedup_look(struct module_dedup_image *image, char *name)
 	return image->module.sh_size == sizeof(struct module) && image->info.sh_size &&
 	       module_dedup_add(image, image->info.sh_offset, image->info.sh_size) &&
 	       module_dedup_add(image, image->len - size, size) &&
-	       module_dedup_get(image, image->page, image->module.sh_offset +
+	       module_dedup_get(image, image->piece, image->module.sh_offset +
 				offsetof(struct module, name), MODULE_NAME_LEN) &&
-	       strscpy_pad(name, image->page, MODULE_NAME_LEN) > 0;
+	       strscpy_pad(name, image->piece, MODULE_NAME_LEN) > 0;
 }
 
 /**
@@ -158,9 +158,10 @@ static bool module_dedup_look(struct module_dedup_image *image, char *name)
  * @umod: the image, in user space
  * @len: its length, in bytes
  *
- * The fingerprint is made of the first page, the last one, the headers of the
- * sections, and the end of the modinfo, which has the version magic. So if the
- * contents differ elsewhere, as in the code, this is not seen.
+ * The fingerprint is made of the first bytes, where the linker puts the build id,
+ * of the last ones, where a signature is, of the headers of the sections, and of
+ * the end of the modinfo, which is the version magic. So if the contents differ
+ * elsewhere, as in the code, this is not seen.
  *
  * Context: process context, may sleep.
  * Return: 0 if the call can be compared with others, 1 if it cannot be, or a

@@ -57,6 +57,8 @@
 /* For so many steps it is the turn of one image. */
 #define TURN 16
 #define PAGE 4096
+/* How much of each part of an image is looked at, at the most. */
+#define LOOK 256
 /* Where only the kernel may look. */
 #define KERNEL_ADDRESS ((void *)0xffffffff81000000)
 
@@ -379,8 +381,8 @@ static bool is_alike(const struct copy *c)
 	const struct elf64_hdr *header = (void *)images[GOOD];
 	const struct elf64_shdr *info = section(images[GOOD], ".modinfo");
 	const struct { size_t at, len; } looked_at[] = {
-		{ 0, PAGE }, { name_at, NAME_LEN }, { info->sh_offset, info->sh_size },
-		{ good_len - PAGE, PAGE },
+		{ 0, LOOK }, { name_at, NAME_LEN }, { good_len - LOOK, LOOK },
+		{ info->sh_offset + info->sh_size - LOOK, LOOK },
 		{ header->e_shoff, header->e_shnum * sizeof(struct elf64_shdr) },
 	};
 
