@@ -5,7 +5,7 @@
 .NOTPARALLEL:
 
 # These may be given on the command line or in the environment.
-export KSRC ACCEL SMP MEM LIMIT N TESTS KERNEL CALLS SEED SIDE SUITE FORM DECOMPRESS REPORT ROUNDS SIZES BOOTS STEPS RECORD
+export KSRC ACCEL SMP MEM LIMIT N TESTS KERNEL CALLS SEED SIDE SUITE FORM DECOMPRESS REPORT ROUNDS SIZES BOOTS STEPS RECORD TRACE
 
 # make boot SHELL=1 asks for a shell in the guest, and not for one of that name here.
 ifeq ($(origin SHELL),command line)
@@ -13,7 +13,7 @@ export GUEST_SHELL := $(filter-out 0,$(SHELL))
 override SHELL := /bin/sh
 endif
 
-TARGETS := run test test-debug test-all kselftest kunit moddedup model chaos fuzz compare bench boot boot-compare mounts deb lint shell watch storm \
+TARGETS := run test test-debug test-all kselftest kunit moddedup model chaos fuzz compare bench boot boot-compare picture mounts deb lint shell watch storm \
 	kernel where series absorb series-check apply clean
 
 PREFIX ?= /usr/local
@@ -42,6 +42,7 @@ install-tools: ## install the command moddedup below PREFIX= (/usr/local) and DE
 watch: ## storms in the booted kernel, and what moddedup shows of them
 storm: ## one storm with SMP= CPUs (255) and N= processes (SMP)
 boot: ## boot Debian with real udev and kmod; docs/boots.md has SIDE=, SUITE=, FORM=, REPORT=, SHELL=1
+picture: ## draw who waited for what, from TRACE=trace.dat, or from the last make boot of each SIDE=
 
 ##@ Tests
 test: ## everything that must hold; ends with "N passed, N failed"

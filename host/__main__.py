@@ -6,6 +6,7 @@ import json
 import shutil
 import signal
 import sys
+from pathlib import Path
 
 from . import (
     bench,
@@ -17,6 +18,7 @@ from . import (
     jobs,
     lint,
     model,
+    picture,
     protocol,
     requests,
     runs,
@@ -303,6 +305,8 @@ def cmd_boot():
     boot.check_settings()
     if asked().guest_shell:
         vm.need_terminal()
+    elif report != "requests":
+        picture.prepare()
     kernel = kernels_to_boot([side])[side]
     smp = asked().smp or vm.DEFAULT_SMP
     if asked().guest_shell:
@@ -312,12 +316,15 @@ def cmd_boot():
         requests.measure(kernel, side, smp)
         return
     words = [f"rounds={asked().rounds or 1000}"]
-    result = boot.boot(kernel, "boot", smp=smp, side=side, report=report, words=words)
+    trace = picture.trace_of(side)
+    result = boot.traced(kernel, "boot", trace, smp=smp, side=side, report=report, words=words)
     print(boot.shown(result))
+    # One that went wrong is drawn, too.
+    drawn = picture.draw([trace], trace.stem) if trace.is_file() else None
     result.check()
     if side == "ours":
         boot.judge(result)
-    say(f"\nThe kernel log: {result.log_file}")
+    say(f"\nThe kernel log: {result.log_file}\nWho waited for what: {drawn}")
 
 
 def cmd_boot_compare():
@@ -327,6 +334,16 @@ def cmd_boot_compare():
     kernels = kernels_to_boot(list(boot.SIDES))
     boot.finish(boot.compare(kernels, asked().sizes, asked().boots))
     record("make boot-compare", kernels["ours"])
+
+
+def cmd_picture():
+    """A picture of traces of boots: of this machine or any other, or what make boot has left of each side."""
+    traces = list(map(Path, asked().trace)) or list(filter(Path.is_file, map(picture.trace_of, boot.SIDES)))
+    if not traces:
+        raise Failure(
+            "There is no trace to draw. Please run make boot first, or name one: make picture TRACE=trace.dat"
+        )
+    say(f"The picture: {picture.draw(traces, 'picture')}")
 
 
 def cmd_deb():

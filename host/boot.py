@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0
 """Boots Debian on our kernels: systemd, udev and kmod as they are."""
 
+import contextlib
 import functools
 import hashlib
 import os
 import re
 import shutil
 import statistics
+import tarfile
+import tempfile
 
-from . import apt, protocol, tools, vm
+from . import apt, picture, protocol, tools, vm
 from .kernel import alone
 from .settings import asked
 from .table import publish
@@ -26,6 +29,8 @@ PACKAGES = (
     *("systemd", "systemd-sysv", "udev", "kmod", "dbus", "login", "passwd", "initramfs-tools", "zstd"),
     # What REPORT=requests runs.
     *("iptables", "iproute2", "squashfs-tools"),
+    # Takes what the kernel has traced to the host.
+    "trace-cmd",
 )
 SIDES = {"stock": "stock", "ours": "this series", "off": "this series, module.dedup=off"}
 # How modules are on the disk: plain, or compressed by what.
@@ -50,6 +55,14 @@ SYSTEM = (
     "systemd.default_device_timeout_sec=3600",
     "udev.event_timeout=3600",
     "sysctl.kernel.panic_on_rcu_stall=1",
+)
+# What the kernel traces of a boot, from its first load on, for a picture (host/picture.py). The clock is the one that
+# the times in the kernel log are of.
+TRACED = (
+    f"trace_event={','.join(picture.EVENTS)}",
+    "trace_clock=mono",
+    # For each CPU. More than the default would be a lot of memory where there are many.
+    "trace_buf_size=1M",
 )
 # QEMU 7.2, with a thread for each of many CPUs, now and then loses an interrupt that one CPU sends to another: the one
 # waits for ever, and the other sleeps with nothing pending. That happens with stock kernels, too.
@@ -206,21 +219,28 @@ def modules(kernel, how):
     return image
 
 
-def machine(kernel, *, side, report, words=()):
-    """The kernel command line, and what QEMU is told of disks and devices."""
+def machine(kernel, *, side, report, words=(), scratch=None):
+    """The kernel command line, and what QEMU is told of disks and devices.
+
+    scratch is a disk on which the guest leaves a trace of the boot.
+    """
     devices = list(DEVICES)
-    for number, path in enumerate((root(), modules(kernel, asked().form))):
-        devices += ["-drive", f"file={path},if=none,id=disk{number},format=raw,snapshot=on"]
-        devices += ["-device", f"virtio-blk-pci,drive=disk{number}"]
+    disks = [f"{path},snapshot=on" for path in (root(), modules(kernel, asked().form))]
     line = ["init=/usr/sbin/guest-init", *SYSTEM, f"report={report}", *words]
+    if scratch:
+        disks.append(scratch)
+        line += TRACED
+    for number, disk in enumerate(disks):
+        devices += ["-drive", f"file={disk},if=none,id=disk{number},format=raw"]
+        devices += ["-device", f"virtio-blk-pci,drive=disk{number}"]
     if side == "off":
         line.append("module.dedup=off")
     return line, devices
 
 
-def boot(kernel, name, *, smp, side="ours", report="boot", limit=3600, words=()):
+def boot(kernel, name, *, smp, side="ours", report="boot", limit=3600, words=(), scratch=None):
     """One boot. Returns its result, good or not; but fails with vm.Crash if QEMU itself did."""
-    line, devices = machine(kernel, side=side, report=report, words=words)
+    line, devices = machine(kernel, side=side, report=report, words=words, scratch=scratch)
     accel = vm.accel_or_tcg()
     result = vm.start(
         kernel,
@@ -234,6 +254,18 @@ def boot(kernel, name, *, smp, side="ours", report="boot", limit=3600, words=())
     )
     if accel == "tcg" and LOST.search(result.log):
         raise vm.Crash(f"QEMU has lost an interrupt from one CPU to another. Please try again. ({result.log_file})")
+    return result
+
+
+def traced(kernel, name, trace, **more):
+    """The same, but leaves a trace of the boot in a file, if the guest has come so far."""
+    trace.unlink(missing_ok=True)
+    with tempfile.NamedTemporaryFile(dir=OUT, prefix="trace-") as scratch:
+        scratch.truncate(1 << 30)
+        result = boot(kernel, name, scratch=scratch.name, **more)
+        # The guest writes an archive, which says itself how long it is. There is none if the boot hangs.
+        with contextlib.suppress(tarfile.ReadError), tarfile.open(scratch.name) as archive:
+            trace.write_bytes(archive.extractfile("trace.dat").read())
     return result
 
 

@@ -92,6 +92,7 @@ VARIABLES = {
     "ROUNDS": (number, None),
     "SIZES": (sizes, [8, 64, 255]),
     "BOOTS": (number, 3),
+    "TRACE": (words, []),
     "GUEST_SHELL": (text, None),
     "RECORD": (one_of("1"), None),
     # Programs that are taken instead of those that would be found.
