@@ -343,6 +343,7 @@ def cmd_picture():
         raise Failure(
             "There is no trace to draw. Please run make boot first, or name one: make picture TRACE=trace.dat"
         )
+    picture.prepare()
     say(f"The picture: {picture.draw(traces, 'picture')}")
 
 

@@ -193,6 +193,8 @@ def trace_of(side):
 
 def report(trace, *options):
     """What trace-cmd says of a trace."""
+    if not trace.is_file():
+        raise Failure(f"There is no file {trace} to draw.")
     command = ["trace-cmd", "report", *options, "-i", str(trace)]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", env=environment({"LC_ALL": "C"}))
     if done.returncode:
@@ -225,7 +227,7 @@ def system(trace, text):
     """The kernel that was traced, and on how many CPUs."""
     kernel = re.search(r"Linux \S+ (\S+)", report(trace, "--uname"))
     cpus = re.search(r"^cpus=(\d+)", text, re.M)
-    return f"Linux {kernel[1] if kernel else ''}, {cpus[1] if cpus else '?'} CPUs"
+    return f"Linux {kernel[1] if kernel else '?'}, {cpus[1] if cpus else '?'} CPUs ({trace.name})"
 
 
 def lost(trace):
@@ -262,7 +264,7 @@ def summary(reader):
     late = sum(map(is_late, loads))
     words = [counted(len(loads) - late, "load"), counted(len(reader.flights) - len(loads), "request")]
     if not reader.series:
-        return f"{', '.join(words)}; no calls that waited or came late, which only the series traces"
+        return f"{', '.join(words)}; bars begin when a module is linked, and who waits is not traced"
     followers = sum(len(flight.followers) for flight in reader.flights)
     words += [counted(late, "late duplicate"), f"{counted(followers, 'call')} followed"]
     longest = max(reader.flights, key=Flight.longest_follower)
@@ -315,6 +317,8 @@ def rows(reader, limit):
 def panel(trace, limit=ROWS):
     """One trace as the program that draws it wants it."""
     text = report(trace, "-t")
+    if not text.strip():
+        raise Failure(f"trace-cmd report finds nothing in {trace}: perhaps a part of the file is missing.")
     reader = read(text)
     if not reader.flights:
         raise Failure(nothing(trace))
@@ -354,9 +358,14 @@ def rest(flights):
     """Which flights are left out, or None."""
     if not flights:
         return None
-    longest = max(flights, key=Flight.longest)
-    shown = f"none has waits of more than {wait_text(longest.longest())}" if longest.longest() else "nobody waited"
-    return f"{len(flights)} more are left out: {shown}"
+    waits = max(map(Flight.longest, flights))
+    took = max(flight.until - flight.begin for flight in flights)
+    said = (
+        f"nobody waited for one of them longer than {wait_text(waits)}"
+        if waits
+        else f"none took more than {wait_text(took)}"
+    )
+    return f"{len(flights)} more are left out: {said}"
 
 
 def prepare():
