@@ -40,13 +40,15 @@ class Flight:
         self.comm = self.begin = None
         # When the module was read and linked; when its init began and ended; when the flight was over.
         self.linked = self.init = self.inited = self.end = None
-        # Its end, or the last that is known of it.
-        self.until = None
+        # Its end, or the last that is known of it; and whether there is no event that would tell its end.
+        self.until, self.untraced = None, False
         self.result = None
         # How long the leader had stood in line before.
         self.in_line = 0
         # Each follower: [when it joined, when it went on, its pid].
         self.followers = []
+        # Whether its followers have lost patience: then nothing is said of the end of a request.
+        self.given_up = False
         # The flight that has caused this one.
         self.parent = None
 
@@ -117,7 +119,9 @@ class Reader:
             flight.followers.append([time, None, pid])
             if pid in self.helpers:
                 self.follows.append((self.helpers[pid], flight, time))
-        elif flight and not self.leave(flight, pid, time) and event == "done" and flight.end is None:
+        elif flight and self.leave(flight, pid, time):
+            flight.given_up |= event == "retry"
+        elif flight and event == "done" and flight.end is None:
             flight.end, flight.result = time, result
             self.over(flight)
 
@@ -215,11 +219,14 @@ def read(text):
         # Its lead is not in the trace.
         if flight.begin is None:
             flight.begin = flight.followers[0][0]
-        # Without the series the end of a request is not traced: it lasts at least as long as what it has caused.
-        if flight.end or reader.series or flight.what == "load":
-            flight.until = flight.end or reader.last
+        flight.untraced = flight.what == "request" and not flight.end and (flight.given_up or not reader.series)
+        if flight.untraced:
+            # It lasts at least as long as what it has caused, and what its helper follows.
+            known = [one.until for one in reader.flights if one.parent is flight]
+            known += [one.until for request, one, _ in reader.follows if request is flight]
+            flight.until = max([flight.begin, *known])
         else:
-            flight.until = max([flight.begin, *(one.until for one in reader.flights if one.parent is flight)])
+            flight.until = flight.end or reader.last
     return reader
 
 
@@ -279,8 +286,10 @@ def note(flight):
     took = wait_text(flight.until - flight.begin)
     if flight.end:
         words.append(took)
+    elif flight.untraced:
+        words.append("end not traced")
     else:
-        words.append(f"not over after {took}" if flight.until > flight.begin else "end not traced")
+        words.append(f"not over after {took}")
     if flight.in_line:
         words.append(f"stood in line {wait_text(flight.in_line)}")
     if flight.followers:

@@ -10,6 +10,8 @@ from . import picture
 from .util import TOP, Failure
 
 TEXT = (TOP / "host/test_picture.report").read_text()
+# Of one in which processes asked for the same modules at once, and helpers took longer than they waited.
+REQUESTS = (TOP / "host/test_picture_requests.report").read_text()
 # What a kernel without the series would have traced.
 STOCK = "".join(line for line in TEXT.splitlines(keepends=True) if "module_dedup_" not in line)
 
@@ -38,6 +40,22 @@ class Picture(unittest.TestCase):
         self.assertEqual(picture.note(named(reader, "xfs")), "systemd-modules[147], 218 s, ENOMEM")
         self.assertEqual(picture.note(named(reader, "bpf_preload")), "systemd[1], 2.21 s, status 1")
         self.assertIn("not over after 30.9 s", picture.note(named(reader, "kvm-amd")))
+
+    def test_causes(self):
+        reader = picture.read(REQUESTS)
+        causes = [(one.name, one.parent.name, one.parent.leader) for one in reader.flights if one.parent]
+        nat = [("nf_nat", "iptable_nat", 273), ("iptable_nat", "iptable_nat", 273)]
+        self.assertEqual(causes, [("veth", "rtnl-link-veth", 274), *nat])
+        follows = [(request.leader, flight.name) for request, flight, _ in reader.follows]
+        self.assertEqual(follows, [(267, "veth"), (279, "veth")])
+
+    def test_given_up(self):
+        reader = picture.read(REQUESTS)
+        notes = [picture.note(flight) for flight in reader.flights if flight.name == "rtnl-link-veth"]
+        self.assertEqual(notes[0], "ip[274], end not traced, 3 followed, up to 5.1 s")
+        self.assertEqual(notes[3], "ip[271], not over after 11.6 s")
+        veth = named(reader, "veth")
+        self.assertEqual([one.until for one in reader.flights if one.untraced], [veth.until] * 3)
 
     def test_order(self):
         drawn, left = picture.rows(picture.read(TEXT), 3)
