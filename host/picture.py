@@ -47,7 +47,8 @@ class Flight:
         self.in_line = 0
         # Each follower: [when it joined, when it went on, its pid].
         self.followers = []
-        # Whether its followers have lost patience: then nothing is said of the end of a request.
+        # Whether it is a request of which perhaps no event tells the end: its followers have lost patience, or its
+        # leader has followed one before, and the helper of that may have answered this one, too.
         self.given_up = False
         # The flight that has caused this one.
         self.parent = None
@@ -72,6 +73,8 @@ class Reader:
         self.known, self.loads, self.requests = {}, {}, {}
         # Which request a work is for, which one a worker is at work for, and whose helper a process is.
         self.works, self.workers, self.helpers = {}, {}, {}
+        # Who has lost patience with a flight: (name, task).
+        self.impatient = set()
         # The helpers that follow a flight: (request, flight, when).
         self.follows = []
 
@@ -112,6 +115,7 @@ class Reader:
             if not flight or flight.begin is not None:
                 flight = self.known[key] = self.begin(what, name, leader)
             flight.in_line = waited
+            flight.given_up = (name, pid) in self.impatient
             self.lead(flight, comm, time)
         elif event == "join":
             if not flight or flight.end is not None:
@@ -120,7 +124,9 @@ class Reader:
             if pid in self.helpers:
                 self.follows.append((self.helpers[pid], flight, time))
         elif flight and self.leave(flight, pid, time):
-            flight.given_up |= event == "retry"
+            if event == "retry" and what == "request":
+                flight.given_up = True
+                self.impatient.add((name, pid))
         elif flight and event == "done" and flight.end is None:
             flight.end, flight.result = time, result
             self.over(flight)

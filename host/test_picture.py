@@ -53,9 +53,9 @@ class Picture(unittest.TestCase):
         reader = picture.read(REQUESTS)
         notes = [picture.note(flight) for flight in reader.flights if flight.name == "rtnl-link-veth"]
         self.assertEqual(notes[0], "ip[274], end not traced, 3 followed, up to 5.1 s")
-        self.assertEqual(notes[3], "ip[271], not over after 11.6 s")
+        self.assertEqual(notes[3], "ip[271], end not traced")
         veth = named(reader, "veth")
-        self.assertEqual([one.until for one in reader.flights if one.untraced], [veth.until] * 3)
+        self.assertEqual([one.until for one in reader.flights if one.untraced][:3], [veth.until] * 3)
 
     def test_order(self):
         drawn, left = picture.rows(picture.read(TEXT), 3)
