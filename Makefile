@@ -41,7 +41,7 @@ install-tools: ## install the command moddedup below PREFIX= (/usr/local) and DE
 ##@ Look and watch
 watch: ## storms in the booted kernel, and what moddedup shows of them
 storm: ## one storm with SMP= CPUs (255) and N= processes (SMP)
-boot: ## boot Debian with real udev and kmod; docs/boots.md has SIDE=, SUITE=, FORM=, REPORT=, SHELL=1
+boot: ## boot Debian with real udev and kmod, and draw it; docs/boots.md has SIDE=, SUITE=, FORM=, REPORT=, SHELL=1
 picture: ## draw who waited for what, from TRACE=trace.dat, or from the last make boot of each SIDE=
 
 ##@ Tests

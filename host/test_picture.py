@@ -75,6 +75,11 @@ class Picture(unittest.TestCase):
         reader = picture.read(text.format("1.0", "lead", 0) + text.format("1.5", "done", -17))
         self.assertIn("0 loads, 0 requests, 1 late duplicate, 0 calls followed", picture.summary(reader))
 
+    def test_lost(self):
+        text = "CPU: {}\nentries: 0\noverrun: {}\ncommit overrun: 0\ndropped events: 2\nread events: 9\n"
+        with mock.patch.object(picture, "report", return_value=text.format(0, 40) + text.format(1, 0)):
+            self.assertEqual(picture.lost(None), "44 events are not in the trace: its buffers were too small")
+
 
 class Wrong(unittest.TestCase):
     def fails(self, says, trace):
