@@ -252,10 +252,10 @@ def lost(trace):
 
 def nothing(trace):
     """Why a trace shows nothing, and what to do."""
-    events = " ".join(f"-e {event.replace(':*', '')}" for event in EVENTS)
     known = "module_dedup_lead" in report(trace, "-E")
     why = "" if known else " Its kernel has no module_dedup events: it is one without this series."
-    return f"{trace} shows no load of a module.{why} To record one: trace-cmd record {events} COMMAND"
+    events = [event.removesuffix(":*") for event in EVENTS if known or "dedup" not in event]
+    return f"{trace} shows no load of a module.{why} To record one: trace-cmd record -e {' -e '.join(events)} COMMAND"
 
 
 def wait_text(seconds):
