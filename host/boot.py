@@ -264,7 +264,7 @@ def traced(kernel, name, trace, **more):
         scratch.truncate(1 << 30)
         result = boot(kernel, name, scratch=scratch.name, **more)
         # The guest writes an archive, which says itself how long it is. There is none if the boot hangs.
-        with contextlib.suppress(tarfile.ReadError), tarfile.open(scratch.name) as archive:
+        with contextlib.suppress(tarfile.ReadError, KeyError), tarfile.open(scratch.name, "r:") as archive:
             trace.write_bytes(archive.extractfile("trace.dat").read())
     return result
 
