@@ -213,8 +213,19 @@ def check_absorbed(version):
 
 
 def ignored(path):
-    """Whether a file is one that a build left behind."""
-    return path.suffix in {".o", ".ko", ".mod", ".cmd", ".order", ".symvers", ".orig", ".rej", ".zst", ".xz"}
+    """Whether a file is one that a build, or checkpatch, left behind."""
+    return path.name.startswith(".checkpatch-") or path.suffix in {
+        ".o",
+        ".ko",
+        ".mod",
+        ".cmd",
+        ".order",
+        ".symvers",
+        ".orig",
+        ".rej",
+        ".zst",
+        ".xz",
+    }
 
 
 def target(path):
