@@ -17,6 +17,7 @@ from .util import CACHE, OUT, TOP, Failure, output_of
 
 COVER = series.PATCHES / "cover-letter"
 FOLDER = OUT / "series"
+MBOX = OUT / "series.mbox"
 
 
 def asked_version():
@@ -191,7 +192,7 @@ def cover(steps, version, rows, sizes):
 
 
 def write():
-    """Writes out/series/, and prints how large the series is."""
+    """Writes out/series/ and a mailbox of it, and prints how large the series is."""
     version = asked_version()
     series.check_absorbed(version)
     steps = series.mails(version)
@@ -221,6 +222,8 @@ def write():
     for number, mail in enumerate(steps, 1):
         body = f"{signed(mail.message, who)}\n---\n{mail.stat}\n{''.join(mail.diffs.values())}"
         put(number, mail.headers, mail.subject, body, mail.path.name)
+    MBOX.write_text("".join(f"{path.read_text()}\n" for path in sorted(FOLDER.glob("*.patch"))))
+    print(f"{MBOX.relative_to(TOP)}, with all of these, for b4 am -m FILE <module-dedup-{digest}-0@{host}>")
 
     print("\nLines of code, without comments and blank lines (stock: what files get that the kernel has already):\n")
     print("\n".join(table(steps, rows)))
