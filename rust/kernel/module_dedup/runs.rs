@@ -60,7 +60,10 @@ impl Clock {
     /// The time of a question that is asked now.
     pub fn moment(&self) -> Moment {
         Moment {
-            now: self.now.load(Relaxed),
+            // This does not add anything, but is fully ordered: a run that ticks after it sees what
+            // the caller has done before its question, and the caller sees all removals of which
+            // it has seen anything.
+            now: self.now.fetch_add(0, Full),
             removed: self.removed.load(Relaxed),
         }
     }
@@ -70,10 +73,11 @@ impl Clock {
         self.now.fetch_add(1, Full).wrapping_add(1)
     }
 
-    /// Notes that something is being removed. Removals must not overlap.
+    /// Notes that something is going to be removed, before anybody can see that it is. Removals must
+    /// not overlap.
     pub fn removal(&self) {
         let now = self.tick();
-        self.removed.store(now, Relaxed);
+        self.removed.xchg(now, Full);
     }
 }
 
