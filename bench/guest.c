@@ -780,7 +780,11 @@ int main(int argc, char **argv)
 		if (ours)
 			single("1m", "/bench/bench_1m.ko", 0, 11, "off");
 		single("16k_copy", "/bench/bench_16k.ko", COPY, 31, NULL);
+		if (ours)
+			single("16k_copy", "/bench/bench_16k.ko", COPY, 31, "off");
 		single("1m_copy", "/bench/bench_1m.ko", COPY, 11, NULL);
+		if (ours)
+			single("1m_copy", "/bench/bench_1m.ko", COPY, 11, "off");
 		late("16k", "/bench/bench_16k.ko", 0, 15);
 		late("1m", "/bench/bench_1m.ko", 0, 15);
 		late("8m", "/bench/bench_8m.ko", 0, 5);

@@ -122,6 +122,7 @@ def derived(figures):
             if None in last:
                 continue
             figures[f"storm.{size}.{side}.slope_ns"] = round((last[1] - last[0]) / (COUNTS[-1] - 2))
+    for size in (*BALLAST, "16k_copy", "1m_copy"):
         plain = figures.get(f"single.{size}.ours.plain_load_ns")
         if plain:
             figures[f"single.{size}.ours.part_ns"] = figures[f"single.{size}.ours.load_ns"] - plain
