@@ -73,8 +73,8 @@ impl Clock {
         self.now.fetch_add(1, Full).wrapping_add(1)
     }
 
-    /// Notes that something is going to be removed, before anybody can see that it is. Removals must
-    /// not overlap.
+    /// Notes that something is going to be removed, before anybody can see that it is. Removals
+    /// must not overlap.
     pub fn removal(&self) {
         let now = self.tick();
         self.removed.xchg(now, Full);
