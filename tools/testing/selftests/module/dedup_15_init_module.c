@@ -21,7 +21,6 @@
 /* So much takes a while to be copied. */
 #define LARGE 0x1000000
 #define CONF "/tmp/test_dedup_conf"
-#define PAGE 4096
 
 FIXTURE(copies) {
 	struct stats before;
@@ -488,7 +487,7 @@ static void start_held(struct _test_data_copies *self, struct __test_metadata *_
 
 	ASSERT_NE(MAP_FAILED, (void *)held.data);
 	memcpy(held.data, self->image.data, len);
-	ASSERT_TRUE(gates_hold_page(held.data + len / 2 / PAGE * PAGE, 1));
+	ASSERT_TRUE(gates_hold_page(image_middle(&held), 1));
 	self->image = held;
 	callers[0].image = held;
 	copiers_start(callers, 1, BIG_KO, "");
@@ -498,20 +497,6 @@ static void start_held(struct _test_data_copies *self, struct __test_metadata *_
 		callers[i].image = self->hidden;
 	copiers_start(&callers[1], N - 1, BIG_KO, "");
 	callers_settle(&callers[1], N - 1);
-}
-
-/* Where an image says which part of it is the struct module. */
-static struct elf64_shdr *module_section(const struct image *image)
-{
-	const struct elf64_hdr *header = (void *)image->data;
-	struct elf64_shdr *sections = (void *)image->data + header->e_shoff;
-	const char *names = image->data + sections[header->e_shstrndx].sh_offset;
-
-	for (int i = 0; i < header->e_shnum; i++) {
-		if (!strcmp(names + sections[i].sh_name, ".gnu.linkonce.this_module"))
-			return &sections[i];
-	}
-	return NULL;
 }
 
 /*
@@ -529,9 +514,9 @@ TEST_F(copies, name_changes)
 	if (has_counters())
 		EXPECT_EQ(0, callers_done(callers, N));
 	/* What comes after the page in the middle is not copied yet. */
-	section = module_section(&self->image);
+	section = image_section(self->image.data, ".gnu.linkonce.this_module");
 	ASSERT_NE(NULL, section);
-	other = self->image.data + (self->image.len / 2 / PAGE + 1) * PAGE;
+	other = image_middle(&self->image) + sysconf(_SC_PAGESIZE);
 	memcpy(other, self->image.data + section->sh_offset, section->sh_size);
 	section->sh_offset = other - self->image.data;
 	other = memmem(other, section->sh_size, name, sizeof(name));

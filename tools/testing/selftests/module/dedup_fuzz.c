@@ -298,15 +298,20 @@ static struct elf64_shdr *headers_of(char *from)
 
 static struct elf64_shdr *section(char *from, const char *name)
 {
-	struct elf64_hdr *header = (void *)from;
-	struct elf64_shdr *sections = headers_of(from);
-	const char *names = from + sections[header->e_shstrndx].sh_offset;
+	struct elf64_shdr *found = image_section(from, name);
 
-	for (int i = 0; i < header->e_shnum; i++) {
-		if (!strcmp(names + sections[i].sh_name, name))
-			return &sections[i];
-	}
-	ksft_exit_fail_msg(TEST_KO " has no %s\n", name);
+	if (!found)
+		ksft_exit_fail_msg(TEST_KO " has no %s\n", name);
+	return found;
+}
+
+/* Makes a module one for another version of the kernel. */
+static void make_foreign(char *from)
+{
+	const struct elf64_shdr *info = section(from, ".modinfo");
+	char *magic = memmem(from + info->sh_offset, info->sh_size, "vermagic=", 9);
+
+	memset(magic + 9, 'x', strlen(magic + 9));
 }
 
 /* Memory of one process, or of all, with a hole behind it. */
@@ -333,9 +338,8 @@ static size_t move(char *to, const void *from, size_t len)
 static void images_make(void)
 {
 	static const char * const moved[] = { ".gnu.linkonce.this_module", ".modinfo" };
-	char *good = before_hole(64 * PAGE, ALONE, -1), *magic;
+	char *good = before_hole(64 * PAGE, ALONE, -1);
 	struct elf64_hdr *header = (void *)good;
-	struct elf64_shdr *info;
 
 	memcpy(good, image, image_size);
 	good_len = (image_size + PAGE - 1) / PAGE * PAGE;
@@ -356,15 +360,12 @@ static void images_make(void)
 		else
 			images[i] = before_hole(good_len, i < CHANGING_GOOD ? ALONE : TOGETHER, -1);
 		memcpy(images[i], good, good_len);
-		info = section(images[i], ".modinfo");
-		magic = memmem(images[i] + info->sh_offset, info->sh_size, "vermagic=", 9);
 		if (i != GOOD && i != CHANGING_GOOD)
-			memset(magic + 9, 'x', strlen(magic + 9));
+			make_foreign(images[i]);
 	}
 	short_foreign = before_hole(image_size, ALONE, -1);
 	memcpy(short_foreign, image, image_size);
-	magic = memmem(short_foreign, image_size, "vermagic=", 9);
-	memset(magic + 9, 'x', strlen(magic + 9));
+	make_foreign(short_foreign);
 	name_at = section(good, moved[0])->sh_offset;
 	name_at = (char *)memmem(good + name_at, PAGE, NAME, sizeof(NAME)) - good;
 	memset(long_name, 'x', NAME_LEN - 1);

@@ -47,11 +47,29 @@ struct image image_of(const char *path, size_t zeros)
 	return image;
 }
 
-void image_hide(const struct image *image)
+struct elf64_shdr *image_section(char *data, const char *name)
+{
+	const struct elf64_hdr *header = (void *)data;
+	struct elf64_shdr *sections = (void *)data + header->e_shoff;
+	const char *names = data + sections[header->e_shstrndx].sh_offset;
+
+	for (int i = 0; i < header->e_shnum; i++) {
+		if (!strcmp(names + sections[i].sh_name, name))
+			return &sections[i];
+	}
+	return NULL;
+}
+
+char *image_middle(const struct image *image)
 {
 	const size_t page = sysconf(_SC_PAGESIZE);
 
-	mprotect(image->data + image->len / 2 / page * page, page, PROT_NONE);
+	return image->data + image->len / 2 / page * page;
+}
+
+void image_hide(const struct image *image)
+{
+	mprotect(image_middle(image), sysconf(_SC_PAGESIZE), PROT_NONE);
 }
 
 int init(const struct image *image, const char *args)

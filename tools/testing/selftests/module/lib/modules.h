@@ -5,6 +5,7 @@
 #ifndef _MODULE_TEST_MODULES_H
 #define _MODULE_TEST_MODULES_H
 
+#include <linux/elf.h>
 #include <linux/module.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -37,6 +38,12 @@ struct image {
  * there until the process ends. There is no data if that fails.
  */
 struct image image_of(const char *path, size_t zeros);
+
+/* The header of its section of that name, or NULL if an image has none. */
+struct elf64_shdr *image_section(char *data, const char *name);
+
+/* The page in the middle of an image. */
+char *image_middle(const struct image *image);
 
 /*
  * Makes the middle of an image unreadable: that can be compared with another
