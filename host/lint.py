@@ -142,12 +142,6 @@ def checks(kernel):
             log_file("unittest.log"),
             cwd=TOP,
         ),
-        attempt(
-            "tests of the picture of a boot",
-            [sys.executable, "-m", "unittest", "host.test_picture"],
-            log_file("picture.log"),
-            cwd=TOP,
-        ),
         attempt("shellcheck", ["shellcheck", *scripts], log_file("shellcheck.log"), cwd=TOP),
         attempt("ruff check", [ruff(), "check", "--no-cache", TOP], log_file("ruff.log")),
         attempt("ruff format", [ruff(), "format", "--no-cache", "--check", TOP], log_file("ruff-format.log")),
