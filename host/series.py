@@ -22,6 +22,8 @@ PATCHES = TOP / "patches"
 OVERLAY = ("Documentation", "Kconfig", "include", "kernel", "rust", "tools/testing")
 # Where a file of ours goes, if not to the same place.
 MOVED = {"Kconfig": "kernel/module/Kconfig.dedup"}
+# How the names of files end that a build leaves behind.
+BUILT = {".o", ".ko", ".mod", ".cmd", ".order", ".symvers", ".orig", ".rej", ".zst", ".xz"}
 
 
 def kernel_version(tree):
@@ -214,18 +216,7 @@ def check_absorbed(version):
 
 def ignored(path):
     """Whether a file is one that a build, or checkpatch, left behind."""
-    return path.name.startswith(".checkpatch-") or path.suffix in {
-        ".o",
-        ".ko",
-        ".mod",
-        ".cmd",
-        ".order",
-        ".symvers",
-        ".orig",
-        ".rej",
-        ".zst",
-        ".xz",
-    }
+    return path.suffix in BUILT or path.name.startswith(".checkpatch-")
 
 
 def target(path):
