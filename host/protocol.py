@@ -46,24 +46,14 @@ def show_step(line):
         say(f"  {line.removeprefix('@step ')}")
 
 
-class Blocks:
-    """Takes lines one by one, and finds what stands between @begin and @end."""
-
-    def __init__(self):
-        self.name, self.lines = None, []
-
-    def take(self, line):
-        """Returns the name and the lines of the block that ends with this line, or None."""
-        if line.startswith("@begin "):
-            self.name, self.lines = line.removeprefix("@begin "), []
-        elif line == "@end" and self.name:
-            name, self.name = self.name, None
-            return name, self.lines
-        elif self.name:
-            self.lines.append(line)
-        return None
-
-
 def blocks(output):
-    """All blocks, by name."""
-    return dict(filter(None, map(Blocks().take, output.splitlines())))
+    """The lines between each @begin and its @end, by name."""
+    found, name, lines = {}, None, []
+    for line in output.splitlines():
+        if line.startswith("@begin "):
+            name, lines = line.removeprefix("@begin "), []
+        elif line == "@end" and name:
+            found[name], name = lines, None
+        elif name:
+            lines.append(line)
+    return found
