@@ -166,22 +166,24 @@ class Kernel:
         self.make(f"INSTALL_MOD_PATH={root}", "modules_install", what="Installing the modules", progress=False, log=log)
         self.make("headers", what="Installing the headers", progress=False, log=log)
         output = self.folder / "kselftest"
-        run(
-            [
-                *(
-                    "make",
-                    "-C",
-                    str(tree / "tools/testing/selftests"),
-                    "TARGETS=module kmod",
-                    "FORCE_TARGETS=1",
-                ),
-                *(f"O={output}", f"KDIR={self.folder}", f"INSTALL_PATH={selftests}", "install"),
-                *(f"KHDR_INCLUDES=-isystem {self.folder}/usr/include", *self.variables),
-            ],
-            log=log,
-            what="Building the selftests",
-            env=self.toolchain.env,
-        )
+        # Kbuild leaves what it makes of the test modules in the tree, which other kernels may be built from.
+        with locked(f"test modules of {tree.name}"):
+            run(
+                [
+                    *(
+                        "make",
+                        "-C",
+                        str(tree / "tools/testing/selftests"),
+                        "TARGETS=module kmod",
+                        "FORCE_TARGETS=1",
+                    ),
+                    *(f"O={output}", f"KDIR={self.folder}", f"INSTALL_PATH={selftests}", "install"),
+                    *(f"KHDR_INCLUDES=-isystem {self.folder}/usr/include", *self.variables),
+                ],
+                log=log,
+                what="Building the selftests",
+                env=self.toolchain.env,
+            )
         modules = root / "lib/modules" / self.release
         extra = modules / "extra"
         for module in (selftests / "module/test_modules").glob("*.ko"):
