@@ -11,7 +11,7 @@ import subprocess
 
 from . import tools
 from .settings import environment
-from .util import OUT, Failure, write_json
+from .util import OUT, TOP, Failure, imported, write_json
 
 # What a trace must have: first what shows the loads, then what shows which process a request has started.
 EVENTS = (
@@ -26,9 +26,8 @@ EVENTS = (
 ROWS = 45
 # In its work the kernel starts the helper of a request.
 HELPER_WORK = "call_usermodehelper_exec_work"
-# COMM-PID [CPU] TIME: EVENT: TEXT; between CPU and TIME there may be flags.
-LINE = re.compile(r"\s*(.+)-(\d+)\s+\[\d+\]\s(?:.*?\s)?(\d+\.\d+):\s+(\w+):\s+(.*)")
-DEDUP = re.compile(r"(load|request) (.*) leader=(\d+) result=(-?\d+) followers=(\d+) waited_ns=(\d+)")
+# How the lines of a trace are written, moddedup knows.
+MODDEDUP = imported(TOP / "tools/module/moddedup")
 
 
 class Flight:
@@ -102,7 +101,7 @@ class Reader:
             self.requests[flight.leader] = flight
 
     def dedup(self, comm, pid, time, event, text):
-        found = DEDUP.fullmatch(text.strip())
+        found = MODDEDUP.TEXT.fullmatch(text.strip())
         if not found:
             return
         self.series = True
@@ -217,7 +216,7 @@ def read(text):
     """The flights that are in the lines of a report."""
     reader = Reader()
     for line in text.splitlines():
-        found = LINE.fullmatch(line)
+        found = MODDEDUP.LINE.fullmatch(line)
         if found:
             comm, pid, time, event, rest = found.groups()
             reader.take(comm, int(pid), float(time), event, rest)

@@ -3,8 +3,6 @@
 
 import errno
 import gzip
-import importlib.machinery
-import importlib.util
 import json
 import lzma
 import re
@@ -17,7 +15,7 @@ from pathlib import Path
 
 from . import protocol
 from .settings import environment
-from .util import TOP
+from .util import TOP, imported
 
 PROGRAM = TOP / "tools/module/moddedup"
 
@@ -33,14 +31,6 @@ FILES = {
 COPIES = "modprobe decompresses them, and calls init_module()"
 IN_KERNEL = "modprobe calls finit_module(), and the kernel decompresses"
 BROKEN = "modprobe calls finit_module(), and the kernel\n  cannot"
-
-
-def imported(path):
-    """A program without a suffix, as a module."""
-    loader = importlib.machinery.SourceFileLoader("moddedup", str(path))
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
-    loader.exec_module(module)
-    return module
 
 
 MODDEDUP = imported(PROGRAM)

@@ -3,6 +3,8 @@
 
 import contextlib
 import fcntl
+import importlib.machinery
+import importlib.util
 import json
 import os
 import re
@@ -203,6 +205,14 @@ def output_of(args, *, check=True, env=None, cwd=None):
     except (OSError, subprocess.CalledProcessError):
         return None
     return result.stdout
+
+
+def imported(path):
+    """A Python program without a suffix, as a module."""
+    loader = importlib.machinery.SourceFileLoader(path.name, str(path))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
+    loader.exec_module(module)
+    return module
 
 
 def write_if_changed(path, data, mode=0o644):
