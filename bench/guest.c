@@ -520,6 +520,14 @@ static void single(const char *size, const char *path, int flags, int rounds, co
 		result(median(unloads, rounds), "single.%s.SIDE.unload_ns", size);
 }
 
+/* These as the kernel does them, and, where there is something to switch off, without it. */
+static void singles(const char *size, const char *path, int flags, int rounds, bool ours)
+{
+	single(size, path, flags, rounds, NULL);
+	if (ours)
+		single(size, path, flags, rounds, "off");
+}
+
 /* Loads of a module that is live. */
 static void late(const char *size, const char *path, int flags, int rounds)
 {
@@ -773,18 +781,10 @@ int main(int argc, char **argv)
 		storms("1m_copy", WORKERS, WORKERS, "/bench/bench_1m.ko", COPY, false, 1);
 		printf("@step single loads and late duplicates\n");
 		fflush(stdout);
-		single("16k", "/bench/bench_16k.ko", 0, 31, NULL);
-		if (ours)
-			single("16k", "/bench/bench_16k.ko", 0, 31, "off");
-		single("1m", "/bench/bench_1m.ko", 0, 11, NULL);
-		if (ours)
-			single("1m", "/bench/bench_1m.ko", 0, 11, "off");
-		single("16k_copy", "/bench/bench_16k.ko", COPY, 31, NULL);
-		if (ours)
-			single("16k_copy", "/bench/bench_16k.ko", COPY, 31, "off");
-		single("1m_copy", "/bench/bench_1m.ko", COPY, 11, NULL);
-		if (ours)
-			single("1m_copy", "/bench/bench_1m.ko", COPY, 11, "off");
+		singles("16k", "/bench/bench_16k.ko", 0, 31, ours);
+		singles("1m", "/bench/bench_1m.ko", 0, 11, ours);
+		singles("16k_copy", "/bench/bench_16k.ko", COPY, 31, ours);
+		singles("1m_copy", "/bench/bench_1m.ko", COPY, 11, ours);
 		late("16k", "/bench/bench_16k.ko", 0, 15);
 		late("1m", "/bench/bench_1m.ko", 0, 15);
 		late("8m", "/bench/bench_8m.ko", 0, 5);
