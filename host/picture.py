@@ -6,12 +6,14 @@ has read and linked the module, when init ran, and when the module was live; and
 """
 
 import errno
+import functools
 import re
 import subprocess
 
 from . import tools
+from .image import MODDEDUP
 from .settings import environment
-from .util import OUT, TOP, Failure, imported, write_json
+from .util import OUT, Failure, imported, write_json
 
 # What a trace must have: first what shows the loads, then what shows which process a request has started.
 EVENTS = (
@@ -26,8 +28,12 @@ EVENTS = (
 ROWS = 45
 # In its work the kernel starts the helper of a request.
 HELPER_WORK = "call_usermodehelper_exec_work"
-# How the lines of a trace are written, moddedup knows.
-MODDEDUP = imported(TOP / "tools/module/moddedup")
+
+
+@functools.cache
+def moddedup():
+    """The command, which knows how the lines of a trace are written; loaded when a trace is read."""
+    return imported(MODDEDUP)
 
 
 class Flight:
@@ -101,7 +107,7 @@ class Reader:
             self.requests[flight.leader] = flight
 
     def dedup(self, comm, pid, time, event, text):
-        found = MODDEDUP.TEXT.fullmatch(text.strip())
+        found = moddedup().TEXT.fullmatch(text.strip())
         if not found:
             return
         self.series = True
@@ -216,7 +222,7 @@ def read(text):
     """The flights that are in the lines of a report."""
     reader = Reader()
     for line in text.splitlines():
-        found = MODDEDUP.LINE.fullmatch(line)
+        found = moddedup().LINE.fullmatch(line)
         if found:
             comm, pid, time, event, rest = found.groups()
             reader.take(comm, int(pid), float(time), event, rest)

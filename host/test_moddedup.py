@@ -13,11 +13,9 @@ import unittest
 import unittest.mock
 from pathlib import Path
 
-from . import protocol
+from . import image, picture, protocol
 from .settings import environment
-from .util import TOP, imported
-
-PROGRAM = TOP / "tools/module/moddedup"
+from .util import TOP
 
 PLAIN = b"\x7fELF" + bytes(60)
 ZSTD = b"\x28\xb5\x2f\xfd" + bytes(60)
@@ -32,8 +30,7 @@ COPIES = "modprobe decompresses them, and calls init_module()"
 IN_KERNEL = "modprobe calls finit_module(), and the kernel decompresses"
 BROKEN = "modprobe calls finit_module(), and the kernel\n  cannot"
 
-
-MODDEDUP = imported(PROGRAM)
+MODDEDUP = picture.moddedup()
 
 
 class Command(unittest.TestCase):
@@ -61,7 +58,7 @@ class Command(unittest.TestCase):
         path = f"{self.root}/bin:{environment()['PATH']}"
         command, *rest = words
         return subprocess.run(
-            [sys.executable, PROGRAM, command, "--root", self.root, *rest],
+            [sys.executable, image.MODDEDUP, command, "--root", self.root, *rest],
             env=environment({"PATH": path}),
             capture_output=True,
             text=True,
