@@ -170,13 +170,7 @@ class Kernel:
         with locked(f"test modules of {tree.name}"):
             run(
                 [
-                    *(
-                        "make",
-                        "-C",
-                        str(tree / "tools/testing/selftests"),
-                        "TARGETS=module kmod",
-                        "FORCE_TARGETS=1",
-                    ),
+                    *("make", "-C", str(tree / "tools/testing/selftests"), "TARGETS=module kmod", "FORCE_TARGETS=1"),
                     *(f"O={output}", f"KDIR={self.folder}", f"INSTALL_PATH={selftests}", "install"),
                     *(f"KHDR_INCLUDES=-isystem {self.folder}/usr/include", *self.variables),
                 ],
