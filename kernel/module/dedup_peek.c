@@ -26,8 +26,11 @@
 /* Images with more sections than this are not looked at. */
 #define MODULE_DEDUP_SECTIONS_MAX 512
 
-/* How much of an image is looked at in one read: a look should cost little. */
-#define MODULE_DEDUP_PEEK_SIZE SZ_256
+/* How much of each end of an image is looked at: a look should cost little. */
+#define MODULE_DEDUP_END_SIZE SZ_128
+
+/* How many headers of sections are read at once: each read has a price, too. */
+#define MODULE_DEDUP_HEADERS 12
 
 /* Images with more names of sections are not looked at: all fits into 4 KiB. */
 #define MODULE_DEDUP_NAMES_SIZE (3 * SZ_1K)
@@ -37,7 +40,8 @@
  * @start: where it is, as the caller says
  * @len: its length in bytes, as the caller says
  * @crc: fingerprint of what was looked at
- * @piece: what is looked at
+ * @shdrs: some headers of sections
+ * @piece: what has just been read, be it headers or the end of something
  * @names: the names of the sections, with a final NUL
  * @names_size: the size of @names in bytes
  * @module: the section with the struct module; its size is 0 if there is none
@@ -47,7 +51,10 @@ struct module_dedup_image {
 	const char __user *start;
 	unsigned long len;
 	u32 crc;
-	char piece[MODULE_DEDUP_PEEK_SIZE] __aligned(8);
+	union {
+		Elf_Shdr shdrs[MODULE_DEDUP_HEADERS];
+		char piece[MODULE_DEDUP_HEADERS * sizeof(Elf_Shdr)];
+	};
 	char names[MODULE_DEDUP_NAMES_SIZE];
 	size_t names_size;
 	Elf_Shdr module;
@@ -61,16 +68,22 @@ static bool module_dedup_get(const struct module_dedup_image *image, void *to,
 	       !copy_from_user(to, image->start + offset, size);
 }
 
-/* Takes the last piece of so many bytes into the fingerprint, or all if they are fewer. */
-static bool module_dedup_add(struct module_dedup_image *image, u64 offset, u64 size)
+/* Reads so many bytes, and takes them into the fingerprint. */
+static bool module_dedup_add(struct module_dedup_image *image, u64 offset, size_t size)
 {
-	u64 last = min_t(u64, size, sizeof(image->piece));
-
-	if (!module_dedup_get(image, image->piece, offset + (size - last), last))
+	if (!module_dedup_get(image, image->piece, offset, size))
 		return false;
 
-	image->crc = crc32c(image->crc, image->piece, last);
+	image->crc = crc32c(image->crc, image->piece, size);
 	return true;
+}
+
+/* The same for the last piece of so many bytes, or for all if they are fewer. */
+static bool module_dedup_add_end(struct module_dedup_image *image, u64 offset, u64 size)
+{
+	u64 last = min_t(u64, size, MODULE_DEDUP_END_SIZE);
+
+	return module_dedup_add(image, offset + (size - last), last);
 }
 
 static bool module_dedup_get_names(struct module_dedup_image *image, const Elf_Ehdr *ehdr)
@@ -97,6 +110,10 @@ static bool module_dedup_note(struct module_dedup_image *image, const Elf_Shdr *
 		return false;
 
 	name = image->names + shdr->sh_name;
+	/* A cheap look first: few names begin as the two below do. */
+	if (name[0] != '.' || (name[1] != 'm' && name[1] != 'g'))
+		return true;
+
 	if (!strcmp(name, ".modinfo"))
 		section = &image->info;
 	else if (!strcmp(name, ".gnu.linkonce.this_module"))
@@ -113,9 +130,7 @@ static bool module_dedup_note(struct module_dedup_image *image, const Elf_Shdr *
 
 static bool module_dedup_look(struct module_dedup_image *image, char *name)
 {
-	const unsigned int at_once = sizeof(image->piece) / sizeof(Elf_Shdr);
-	const Elf_Shdr *shdrs = (const Elf_Shdr *)image->piece;
-	size_t size = min_t(size_t, image->len, sizeof(image->piece));
+	size_t size = min_t(size_t, image->len, MODULE_DEDUP_END_SIZE);
 	unsigned int n;
 	Elf_Ehdr ehdr;
 
@@ -131,19 +146,19 @@ static bool module_dedup_look(struct module_dedup_image *image, char *name)
 		return false;
 
 	for (unsigned int i = 0; i < ehdr.e_shnum; i += n) {
-		n = min(ehdr.e_shnum - i, at_once);
-		if (!module_dedup_add(image, ehdr.e_shoff + (u64)i * sizeof(*shdrs),
-				      n * sizeof(*shdrs)))
+		n = min(ehdr.e_shnum - i, MODULE_DEDUP_HEADERS);
+		if (!module_dedup_add(image, ehdr.e_shoff + (u64)i * sizeof(Elf_Shdr),
+				      n * sizeof(Elf_Shdr)))
 			return false;
 
 		for (unsigned int at = 0; at < n; at++) {
-			if (!module_dedup_note(image, &shdrs[at]))
+			if (!module_dedup_note(image, &image->shdrs[at]))
 				return false;
 		}
 	}
 
 	return image->module.sh_size == sizeof(struct module) && image->info.sh_size &&
-	       module_dedup_add(image, image->info.sh_offset, image->info.sh_size) &&
+	       module_dedup_add_end(image, image->info.sh_offset, image->info.sh_size) &&
 	       module_dedup_add(image, image->len - size, size) &&
 	       module_dedup_get(image, image->piece, image->module.sh_offset +
 				offsetof(struct module, name), MODULE_NAME_LEN) &&
