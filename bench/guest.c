@@ -87,6 +87,29 @@ static struct {
 	long long value;
 } results[KEYS];
 static int results_len;
+/*
+ * What is measured with this series is measured with the kernel's own C code in turn, in the same
+ * boot: nothing else differs then. The order changes from round to round.
+ */
+#define ROUNDS 64
+static int modes = 1;
+/* Which of the two a result is of. */
+static bool by_c;
+
+static int take_turn(int round, int turn)
+{
+	int mode = (round + turn) % modes;
+
+	if (modes > 1)
+		set_dedup(mode ? "c" : "on");
+	return mode;
+}
+
+static void end_turns(void)
+{
+	if (modes > 1)
+		set_dedup("on");
+}
 
 static void __attribute__((format(printf, 2, 3))) result(long long value, const char *format, ...)
 {
@@ -94,7 +117,14 @@ static void __attribute__((format(printf, 2, 3))) result(long long value, const 
 
 	va_start(args, format);
 	if (results_len < KEYS) {
-		vsnprintf(results[results_len].name, sizeof(results[0].name), format, args);
+		char *name = results[results_len].name, *side;
+
+		vsnprintf(name, sizeof(results[0].name), format, args);
+		side = by_c ? strstr(name, "SIDE") : NULL;
+		if (side) {
+			*side = 'c';
+			memmove(side + 1, side + 4, strlen(side + 4) + 1);
+		}
 		results[results_len++].value = value;
 	}
 	va_end(args);
@@ -459,7 +489,7 @@ static void storm_memory(const char *size, int n, const char *path, int flags, b
 
 #define MEDIAN(storms, rounds, member)					\
 ({									\
-	long long values[16];						\
+	long long values[ROUNDS];					\
 									\
 	for (int r = 0; r < (rounds); r++)				\
 		values[r] = (storms)[r].member;				\
@@ -469,63 +499,78 @@ static void storm_memory(const char *size, int n, const char *path, int flags, b
 static void storms(const char *size, int from, int to, const char *path, int flags, bool joined,
 		   int rounds)
 {
-	struct storm storms[16];
+	struct storm storms[2][ROUNDS];
+	int turns = joined ? modes : 1;
 
 	for (int n = from; n <= to; n *= 2) {
 		printf("@step storms of %d, %s\n", n, size);
 		fflush(stdout);
-		for (int r = 0; r < rounds; r++)
-			storms[r] = storm(n, path, flags, joined);
-		result(MEDIAN(storms, rounds, last_return), "storm.%s.SIDE.%d.last_return_ns",
-		       size, n);
-		if (n > 1) {
-			result(MEDIAN(storms, rounds, first), "storm.%s.SIDE.%d.first_follower_ns",
-			       size, n);
-			result(MEDIAN(storms, rounds, last), "storm.%s.SIDE.%d.last_follower_ns",
-			       size, n);
+		for (int r = 0; r < rounds; r++) {
+			for (int t = 0; t < turns; t++) {
+				int mode = take_turn(turns > 1 ? r : 0, t);
+
+				storms[mode][r] = storm(n, path, flags, joined);
+			}
 		}
+		end_turns();
+		for (int mode = 0; mode < turns; mode++) {
+			by_c = mode;
+			result(MEDIAN(storms[mode], rounds, last_return),
+			       "storm.%s.SIDE.%d.last_return_ns", size, n);
+			if (n == 1)
+				continue;
+			result(MEDIAN(storms[mode], rounds, first),
+			       "storm.%s.SIDE.%d.first_follower_ns", size, n);
+			result(MEDIAN(storms[mode], rounds, last),
+			       "storm.%s.SIDE.%d.last_follower_ns", size, n);
+		}
+		by_c = false;
 		storm_memory(size, n, path, flags, joined);
 	}
 }
 
 /* Loads with nobody else. */
 
-static void single(const char *size, const char *path, int flags, int rounds, const char *mode)
+static void single(const char *size, const char *path, int flags, int rounds)
 {
-	long long loads[64], unloads[64];
+	long long loads[2][ROUNDS], unloads[2][ROUNDS];
 
-	if (mode)
-		set_dedup(mode);
 	for (int r = 0; r < rounds + 2; r++) {
-		int fd = call_open(path, flags), err;
-		long long began;
+		for (int t = 0; t < modes; t++) {
+			int fd = call_open(path, flags), err, mode = take_turn(r, t);
+			long long began;
 
-		rest();
-		began = now_ns();
-		err = call(path, fd, flags);
-		/* The first ones fill caches. */
-		loads[r < 2 ? 0 : r - 2] = now_ns() - began;
-		if (err)
-			die("single load of %s: %s", path, strerror(err));
-		close(fd);
-		rest();
-		began = now_ns();
-		unload_all(path);
-		unloads[r < 2 ? 0 : r - 2] = now_ns() - began;
+			rest();
+			began = now_ns();
+			err = call(path, fd, flags);
+			/* The first ones fill caches. */
+			loads[mode][r < 2 ? 0 : r - 2] = now_ns() - began;
+			if (err)
+				die("single load of %s: %s", path, strerror(err));
+			close(fd);
+			rest();
+			began = now_ns();
+			unload_all(path);
+			unloads[mode][r < 2 ? 0 : r - 2] = now_ns() - began;
+		}
 	}
-	if (mode)
-		set_dedup("on");
-	result(median(loads, rounds), "single.%s.SIDE.%sload_ns", size, mode ? "plain_" : "");
-	if (!mode)
-		result(median(unloads, rounds), "single.%s.SIDE.unload_ns", size);
+	end_turns();
+	for (int mode = 0; mode < modes; mode++) {
+		by_c = mode;
+		result(median(loads[mode], rounds), "single.%s.SIDE.load_ns", size);
+		result(median(unloads[mode], rounds), "single.%s.SIDE.unload_ns", size);
+	}
+	by_c = false;
 }
 
-/* These as the kernel does them, and, where there is something to switch off, without it. */
-static void singles(const char *size, const char *path, int flags, int rounds, bool ours)
+static void singles(void)
 {
-	single(size, path, flags, rounds, NULL);
-	if (ours)
-		single(size, path, flags, rounds, "off");
+	printf("@step single loads\n");
+	fflush(stdout);
+	single("16k", "/bench/bench_16k.ko", 0, 31);
+	single("1m", "/bench/bench_1m.ko", 0, 11);
+	single("16k_copy", "/bench/bench_16k.ko", COPY, 31);
+	single("1m_copy", "/bench/bench_1m.ko", COPY, 11);
 }
 
 /* Loads of a module that is live. */
@@ -574,27 +619,44 @@ static void many_make(void)
 	}
 }
 
-static void many(const char *prefix, int rounds)
+/* Rounds are shown one by one where a clock is a clock. */
+static void results_of(long long (*times)[ROUNDS], int rounds, bool each, const char *name, int n)
 {
-	long long times[16];
+	for (int mode = 0; mode < modes; mode++) {
+		by_c = mode;
+		result(median(times[mode], rounds), "%s.SIDE.%d.last_return_ns", name, n);
+		for (int r = 0; each && r < rounds; r++)
+			result(times[mode][r], "%s.SIDE.%d.round_%d_ns", name, n, r);
+	}
+	by_c = false;
+}
+
+static void many(const char *name, int rounds, bool each)
+{
+	long long times[2][ROUNDS];
 
 	printf("@step %d modules by %d processes\n", MANY, WORKERS);
 	fflush(stdout);
 	many_make();
 	for (int r = 0; r < rounds; r++) {
-		round_prepare(WORK_MANY, WORKERS, NULL, 0);
-		round_go(1);
-		round_wait();
-		round_check("many modules", false);
-		times[r] = round_time();
-		for (int i = 0; i < MANY; i++) {
-			char name[16];
+		for (int t = 0; t < modes; t++) {
+			int mode = take_turn(r, t);
 
-			snprintf(name, sizeof(name), "bench_m%02d", i);
-			unload(name);
+			round_prepare(WORK_MANY, WORKERS, NULL, 0);
+			round_go(1);
+			round_wait();
+			round_check("many modules", false);
+			times[mode][r] = round_time();
+			for (int i = 0; i < MANY; i++) {
+				char module[16];
+
+				snprintf(module, sizeof(module), "bench_m%02d", i);
+				unload(module);
+			}
 		}
 	}
-	result(median(times, rounds), "%smany.SIDE.%d.last_return_ns", prefix, WORKERS);
+	end_turns();
+	results_of(times, rounds, each, name, WORKERS);
 }
 
 /* Requests, which a helper answers after a while. */
@@ -739,26 +801,34 @@ static void marked(const char *path, int rounds)
 	}
 }
 
-/* For a machine whose clock is a clock: one figure. */
+/* For a machine whose clock is a clock. */
 static void clocked(int rounds)
 {
-	struct storm storms[16];
+	long long times[2][ROUNDS];
 
 	for (int n = 64; n <= WORKERS; n *= 4) {
-		for (int r = 0; r < rounds; r++)
-			storms[r] = storm(n, "/bench/bench_1m.ko", 0, true);
-		result(MEDIAN(storms, rounds, last_return), "threads.SIDE.%d.last_return_ns", n);
-		result(MEDIAN(storms, rounds, leader), "threads.SIDE.%d.leader_delay_ns", n);
+		printf("@step storms of %d\n", n);
+		fflush(stdout);
+		for (int r = 0; r < rounds; r++) {
+			for (int t = 0; t < modes; t++) {
+				int mode = take_turn(r, t);
+
+				times[mode][r] = storm(n, "/bench/bench_1m.ko", 0, true).last_return;
+			}
+		}
+		end_turns();
+		results_of(times, rounds, true, "threads.storm", n);
 	}
-	many("threads_", rounds);
+	many("threads.many", rounds / 3, true);
 }
 
 int main(int argc, char **argv)
 {
 	const char *what = argc > 1 ? argv[1] : "";
 	bool joined = argc > 2 && strcmp(argv[2], "off");
-	bool ours = argc > 2 && !strcmp(argv[2], "ours");
 
+	if (argc > 2 && !strcmp(argv[2], "ours"))
+		modes = 2;
 	if (strstr(argv[0], "helper"))
 		return helper();
 	if (load_once("/bench/bench_clock.ko"))
@@ -769,28 +839,23 @@ int main(int argc, char **argv)
 	if (!strcmp(what, "marked")) {
 		marked("/bench/bench_16k.ko", 3);
 	} else if (!strcmp(what, "clocked")) {
-		clocked(11);
+		clocked(48);
 	} else if (!strcmp(what, "all")) {
-		storms("16k", 1, WORKERS, "/bench/bench_16k.ko", 0, joined, 5);
-		storms("1m", 1, WORKERS, "/bench/bench_1m.ko", 0, joined, joined ? 5 : 1);
+		storms("16k", 1, WORKERS, "/bench/bench_16k.ko", 0, joined, 6);
+		storms("1m", 1, WORKERS, "/bench/bench_1m.ko", 0, joined, joined ? 6 : 1);
 		/* Without joining, more of them do not fit into the memory for modules. */
 		storms("8m", 1, joined ? WORKERS : 64, "/bench/bench_8m.ko", 0, joined,
-		       joined ? 3 : 1);
+		       joined ? 4 : 1);
 		storms("1m_zst", 64, 64, "/bench/bench_1m.ko.zst", MODULE_INIT_COMPRESSED_FILE,
-		       joined, joined ? 3 : 1);
+		       joined, joined ? 4 : 1);
 		storms("1m_copy", WORKERS, WORKERS, "/bench/bench_1m.ko", COPY, false, 1);
-		printf("@step single loads and late duplicates\n");
-		fflush(stdout);
-		singles("16k", "/bench/bench_16k.ko", 0, 31, ours);
-		singles("1m", "/bench/bench_1m.ko", 0, 11, ours);
-		singles("16k_copy", "/bench/bench_16k.ko", COPY, 31, ours);
-		singles("1m_copy", "/bench/bench_1m.ko", COPY, 11, ours);
+		singles();
 		late("16k", "/bench/bench_16k.ko", 0, 15);
 		late("1m", "/bench/bench_1m.ko", 0, 15);
 		late("8m", "/bench/bench_8m.ko", 0, 5);
 		late("1m_copy", "/bench/bench_1m.ko", COPY, 15);
 		late("1m_zst", "/bench/bench_1m.ko.zst", MODULE_INIT_COMPRESSED_FILE, 5);
-		many("", 3);
+		many("many", 4, false);
 		requests(3);
 		readings("/bench/bench_16k.ko", 15);
 	} else {

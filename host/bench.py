@@ -18,7 +18,13 @@ SMP = 8
 # How many call at once, how often each is counted, and how many pairs are compared.
 COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 ROUNDS = 3
-PAIRS = 5
+# How often the boot with threads is tried; and what is measured there, with the side left open.
+TRIES = 3
+THREADED = {
+    "storm.{}.64": "a storm of 64",
+    "storm.{}.256": "a storm of 256",
+    "many.{}.256": "64 modules by 256 processes",
+}
 MEMORY = "4G"
 # The three that are compared: the kernel, and what module.dedup= is there.
 SIDES = ("stock", "ours", "off")
@@ -118,15 +124,15 @@ def counted(kernel, side):
 def derived(figures):
     """Adds what follows from the figures."""
     for size in BALLAST:
-        for side in SIDES:
+        for side in (*SIDES, "c"):
             last = [figures.get(f"storm.{size}.{side}.{n}.last_return_ns") for n in (2, COUNTS[-1])]
             if None in last:
                 continue
             figures[f"storm.{size}.{side}.slope_ns"] = round((last[1] - last[0]) / (COUNTS[-1] - 2))
     for size in (*BALLAST, "16k_copy", "1m_copy"):
-        plain = figures.get(f"single.{size}.ours.plain_load_ns")
-        if plain:
-            figures[f"single.{size}.ours.part_ns"] = figures[f"single.{size}.ours.load_ns"] - plain
+        c = figures.get(f"single.{size}.c.load_ns")
+        if c:
+            figures[f"single.{size}.ours.part_ns"] = figures[f"single.{size}.ours.load_ns"] - c
     for key, value in list(figures.items()):
         stock = figures.get(key.replace(".ours.", ".stock."))
         if ".ours." in key and stock:
@@ -134,21 +140,39 @@ def derived(figures):
     return figures
 
 
-def threaded(kernels):
-    """Ratios from machines whose CPUs are threads, in pairs: their times say nothing by themselves."""
-    pairs = []
-    for number in range(PAIRS):
-        say(f"  Pair {number + 1} of {PAIRS}, with threads")
+def interval(ours, c):
+    """The ratio of the medians of rounds that were paired, and where it is by nineteen chances in twenty."""
+    source = random.Random(len(ours))
+    pairs = list(zip(ours, c, strict=True))
+
+    def ratio(some):
+        return statistics.median(one for one, _ in some) / statistics.median(other for _, other in some)
+
+    drawn = sorted(ratio(source.choices(pairs, k=len(pairs))) for _ in range(2000))
+    return ratio(pairs), drawn[50], drawn[-51]
+
+
+def threaded(kernel):
+    """Ratios from a machine whose CPUs are threads: its times say nothing by themselves."""
+    for attempt in range(1, TRIES + 1):
+        say("  With threads, this series and its C code in turn")
         try:
-            pairs.append({side: boot(kernels[side], side, "clocked") for side in ("stock", "ours")})
+            figures = boot(kernel, "ours", "clocked")
+            break
         except Failure as failure:
             # A CPU that is a thread may see code that was patched meanwhile: that is QEMU's.
-            say(f"This pair is left out. {failure}")
-    ratios = {}
-    for key in pairs[0]["ours"] if pairs else ():
-        values = [pair["ours"][key] / pair["stock"][key.replace(".ours.", ".stock.")] for pair in pairs]
-        ratios["ratio." + key.replace(".ours.", ".")] = round(statistics.median(values), 3)
-    return ratios
+            say(f"This boot, number {attempt} of at most {TRIES}, is left out. {failure}")
+    else:
+        return {}
+    found = {}
+    for what in THREADED:
+        rounds = [
+            [value for key, value in figures.items() if key.startswith(f"threads.{what.format(side)}.round_")]
+            for side in ("ours", "c")
+        ]
+        for name, value in zip(("", "_low", "_high"), interval(*rounds), strict=True):
+            found[f"ratio.threads.{what.format('c')}{name}"] = round(value, 3)
+    return found
 
 
 def measure(kernels):
@@ -161,33 +185,35 @@ def measure(kernels):
         say(f"  Counting instructions from outside, {NAMES[side]}")
         more, functions[side] = counted(kernels[side], side)
         figures |= more
-    return derived(figures) | threaded(kernels), functions
+    return derived(figures) | threaded(kernels["ours"]), functions
 
 
 # What is to be reached: what it is, its figures by side, and how large which of them may be. A limit is for this
-# series, by itself ("is"), divided by the figure of stock ("of stock"), or by that for two calls ("of two callers").
+# series, by itself ("is"), divided by the figure of stock ("of stock"), by that of the kernel's own C code in the same
+# boot ("of C"), or by that for two calls ("of two callers").
 TARGETS = (
     ("wasted bytes, 256 x 1 MiB", "storm.1m.{}.256.wasted_bytes", "is", 0),
     ("bytes read, 256 x 1 MiB", "storm.1m.{}.256.read_bytes", "of stock", 1.01),
-    ("cost per further follower, 16 KiB", "storm.16k.{}.slope_ns", "of stock", 1),
-    ("cost per further follower, 1 MiB", "storm.1m.{}.slope_ns", "of stock", 1),
-    ("cost per further follower, 8 MiB", "storm.8m.{}.slope_ns", "of stock", 1),
+    ("cost per further follower, 16 KiB", "storm.16k.{}.slope_ns", "of C", 1),
+    ("cost per further follower, 1 MiB", "storm.1m.{}.slope_ns", "of C", 1),
+    ("cost per further follower, 8 MiB", "storm.8m.{}.slope_ns", "of C", 1),
     ("leader's delay, 256 callers", "storm.16k.{}.256.leader_delay_insns", "of two callers", 1.5),
-    ("last follower's return, 256 x 16 KiB", "storm.16k.{}.256.last_follower_ns", "of stock", 1),
-    ("last follower's return, 256 x 1 MiB", "storm.1m.{}.256.last_follower_ns", "of stock", 1),
-    ("single load, 16 KiB", "single.16k.{}.load_ns", "of stock", 1.01),
-    ("  the part of this series", "single.16k.{}.part_ns", "is", 2000),
+    ("last follower's return, 256 x 16 KiB", "storm.16k.{}.256.last_follower_ns", "of C", 1),
+    ("last follower's return, 256 x 1 MiB", "storm.1m.{}.256.last_follower_ns", "of C", 1),
+    ("single load, 16 KiB", "single.16k.{}.load_ns", "of C", 1.01),
+    ("  the part of this series", "single.16k.{}.part_ns", "is", 1500),
     ("late duplicate, 1 MiB", "late.1m.{}.ns", "of stock", 0.05),
     ("late duplicate, 8 MiB", "late.8m.{}.ns", "of stock", 0.05),
-    ("single init_module, 16 KiB", "single.16k_copy.{}.load_ns", "of stock", 1.01),
-    ("single init_module, 1 MiB", "single.1m_copy.{}.load_ns", "of stock", 1.01),
+    ("single init_module, 16 KiB", "single.16k_copy.{}.load_ns", "of C", 1.01),
+    ("  the part of this series", "single.16k_copy.{}.part_ns", "is", 3000),
+    ("single init_module, 1 MiB", "single.1m_copy.{}.load_ns", "of C", 1.01),
     ("wasted bytes, 256 x init_module, 1 MiB", "storm.1m_copy.{}.256.wasted_bytes", "is", 0),
     ("  memory at the peak", "storm.1m_copy.{}.256.peak_vmalloc_bytes", "of stock", 0.05),
     ("  last return", "storm.1m_copy.{}.256.last_return_ns", "of stock", 1),
     ("late init_module, 1 MiB", "late.1m_copy.{}.ns", "of stock", 0.05),
     ("longest hold of the lock, 256 callers", "lock.{}.256.longest_insns", "of two callers", 1.1),
     ("longest time with interrupts off", "irqs_off.{}.256.longest_insns", "of two callers", 1.1),
-    ("64 modules by 256 processes", "many.{}.256.last_return_ns", "of stock", 1),
+    ("64 modules by 256 processes", "many.{}.256.last_return_ns", "of C", 1),
     ("helpers for 256 requests of a name", "request.{}.256.helpers", "is", 1),
 )
 
@@ -198,19 +224,26 @@ def table(figures):
     def number(value):
         return "-" if value is None else f"{value:,}"
 
-    rows = [("", "stock", "this series", "dedup=off", "compared", "to reach", "")]
+    rows = [("", "stock", "this series", "dedup=c", "dedup=off", "compared", "to reach", "")]
     for what, key, how, limit in TARGETS:
-        values = [figures.get(key.format(side)) for side in SIDES]
-        ours = values[1]
+        sides = {side: figures.get(key.format(side)) for side in ("stock", "ours", "c", "off")}
+        ours, values = sides["ours"], list(sides.values())
         if ours is None:
             rows.append((what, *map(number, values), "", f"<= {limit:,}", "not measured"))
             continue
         if how == "is":
             compared, shown = ours, ""
         else:
-            compared = ours / (values[0] if how == "of stock" else figures[key.format("ours").replace(".256.", ".2.")])
+            two = figures.get(key.format("ours").replace(".256.", ".2."))
+            compared = ours / {"of stock": sides["stock"], "of C": sides["c"], "of two callers": two}[how]
             shown = f"{round(compared, 3):g} {how}"
         rows.append((what, *map(number, values), shown, f"<= {limit:,}", "" if compared <= limit else "MISSED"))
+    for key, what in THREADED.items():
+        key = f"ratio.threads.{key.format('c')}"
+        if key in figures:
+            ratio, low, high = (figures[f"{key}{end}"] for end in ("", "_low", "_high"))
+            shown = f"{ratio:g} ({low:g} to {high:g}) of C"
+            rows.append((f"with threads: {what}", "", "", "", "", shown, "<= 1", "" if ratio <= 1 else "MISSED"))
     return rows
 
 
@@ -235,4 +268,4 @@ def write(figures, functions):
 
 
 def print_table(figures):
-    print("\n".join(aligned(table(figures), right=range(1, 6))))
+    print("\n".join(aligned(table(figures), right=range(1, 7))))
