@@ -79,7 +79,7 @@ void log_wait_reported(int fd, const char *last, char *buf, size_t size)
 	snprintf(buf, size, "%s", line);
 	/* There is an end to it if they do not come. */
 	begun = now_ns();
-	while (!strstr(buf, last) && now_ns() - begun < 3 * NSEC_PER_SEC) {
+	while (!strcasestr(buf, last) && now_ns() - begun < 3 * NSEC_PER_SEC) {
 		log_read(fd, buf, size);
 		nap();
 	}

@@ -27,7 +27,10 @@ int log_open(void);
 /* The next line of it that contains a text, or NULL. */
 const char *log_find(int fd, const char *text);
 
-/* Waits for the kernel to report a wait, and for what it says then, up to some last words. */
+/*
+ * Waits for the kernel to report a wait, and for what it says then, up to some last words.
+ * Their case does not matter: "Call Trace:" is "Call trace:" on arm64.
+ */
 void log_wait_reported(int fd, const char *last, char *buf, size_t size);
 
 /* When a line was written, in us. */
