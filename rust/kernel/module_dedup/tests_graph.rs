@@ -313,8 +313,12 @@ mod suite {
             for (me, other) in [(task(1), right.id()), (task(2), left.id())] {
                 Shared::spawn(&shared, 1, move |this| {
                     this.steps.fetch_add(1, Full);
+                    let mut looks = 0;
                     while this.steps.load(Relaxed) < 2 * round {
-                        fsleep(Delta::from_micros(1));
+                        // The first looks are close together. Longer pauses let the other thread
+                        // run, if there is one CPU only.
+                        fsleep(Delta::from_micros(if looks < 100 { 1 } else { 50 }));
+                        looks += 1;
                     }
                     this.table.wait_for(me, other)
                 })?;
