@@ -10,6 +10,7 @@ from . import tools
 from .util import CACHE, TOP, Failure, jobs, locked, log_file, output_of, run, say, write_if_changed
 
 CONFIG = TOP / "vm/kernel.config"
+MACHINE = TOP / "vm/x86_64.config"
 
 # Kernels decompress modules in one format: zstd, or with this xz.
 XZ = (TOP / "vm/xz.config").read_text()
@@ -107,7 +108,7 @@ class Kernel:
     def fragment(self):
         """The configuration that is asked for, as lines: {symbol: line}."""
         lines = {}
-        for line in (CONFIG.read_text() + VARIANTS[self.variant]).splitlines():
+        for line in (CONFIG.read_text() + MACHINE.read_text() + VARIANTS[self.variant]).splitlines():
             match = re.match(r"(?:# )?(CONFIG_\w+)[= ]", line)
             if match:
                 lines[match[1]] = line
