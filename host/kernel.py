@@ -6,11 +6,10 @@ import hashlib
 import re
 from pathlib import Path
 
-from . import tools
+from . import arch, tools
 from .util import CACHE, TOP, Failure, jobs, locked, log_file, output_of, run, say, write_if_changed
 
 CONFIG = TOP / "vm/kernel.config"
-MACHINE = TOP / "vm/x86_64.config"
 
 # Kernels decompress modules in one format: zstd, or with this xz.
 XZ = (TOP / "vm/xz.config").read_text()
@@ -58,12 +57,14 @@ class Kernel:
         self.toolchain = toolchain
         self.source = Path(source)
         self.variant = variant
-        name = self.source.name + (f"-{variant}" if variant else "")
+        self.arch = arch.guest()
+        foreign = "" if self.arch.native else self.arch.name
+        name = "-".join(filter(None, (self.source.name, foreign, variant)))
         self.folder = CACHE / "build" / name
         self.name = name
         # How guests of it run; not known before the first.
         self.accel = None
-        self.variables = list(toolchain.variables)
+        self.variables = [*toolchain.variables, *self.arch.variables]
         if variant == "debug":
             self.variables.append(f"LLVM={tools.find_llvm()}")
         elif variant == "kcsan":
@@ -73,6 +74,11 @@ class Kernel:
     @property
     def vmlinux(self):
         return self.folder / "vmlinux"
+
+    @property
+    def image(self):
+        """What QEMU boots."""
+        return self.folder / self.arch.image
 
     @property
     def staging(self):
@@ -91,7 +97,7 @@ class Kernel:
     def functions(self):
         """The names of all functions of the module loader, which we are a part of, without what compilers add."""
         objects = (self.folder / "kernel/module").glob("*.o")
-        symbols = output_of(["nm", *objects]) or ""
+        symbols = output_of([f"{self.arch.cross}nm", *objects]) or ""
         return frozenset(re.findall(r"^\w+ [tT] (\w+)", symbols, re.M))
 
     @alone
@@ -108,7 +114,8 @@ class Kernel:
     def fragment(self):
         """The configuration that is asked for, as lines: {symbol: line}."""
         lines = {}
-        for line in (CONFIG.read_text() + MACHINE.read_text() + VARIANTS[self.variant]).splitlines():
+        machine = TOP / f"vm/{self.arch.name}.config"
+        for line in (CONFIG.read_text() + machine.read_text() + VARIANTS[self.variant]).splitlines():
             match = re.match(r"(?:# )?(CONFIG_\w+)[= ]", line)
             if match:
                 lines[match[1]] = line
@@ -149,7 +156,7 @@ class Kernel:
         minutes = "fifteen" if self.variant == "debug" else "ten"
         first = "" if self.vmlinux.exists() else f", about {minutes} minutes the first time"
         say(f"Building the kernel {self.name}{first}")
-        self.make("CLIPPY=1", "vmlinux", "modules", what="Building")
+        self.make("CLIPPY=1", self.image.name, "modules", what="Building")
         return self
 
     @alone

@@ -5,7 +5,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from . import apt
+from . import apt, arch
 from .settings import asked
 from .util import CACHE, TOP, Failure, locked, log_file, need_space, output_of, run, say
 
@@ -30,7 +30,6 @@ PROGRAMS = {
     "rsync": "rsync",
     "xz": "xz-utils",
     "zstd": "zstd",
-    "qemu-system-x86_64": "qemu-system-x86",
     "depmod": "kmod",
     "busybox": "busybox-static",
     "bash": "bash",
@@ -193,7 +192,8 @@ def require(programs, headers=None):
 @locked("tools")
 def packages(tests=False):
     """Installs the Debian packages that are missing. Returns whether bindgen is to be built."""
-    missing = missing_packages(PROGRAMS | (TEST_PROGRAMS if tests else {}), HEADERS)
+    programs = PROGRAMS | arch.guest().programs | (TEST_PROGRAMS if tests else {})
+    missing = missing_packages(programs, HEADERS | arch.guest().headers)
     if not find_rust():
         missing.update(rust_packages())
     if not find_libclang():

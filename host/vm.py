@@ -13,7 +13,6 @@ from .settings import asked
 from .util import CACHE, TOP, Failure, log_file, say, start_program, tail
 
 PATTERNS = TOP / "vm/log-patterns"
-FIRMWARE = ("/usr/share/qemu/qboot.rom", "/usr/share/qemu-kvm/qboot.rom")
 DEFAULT_SMP = 8
 # What QEMU is told, by what we call it.
 ACCELERATORS = {"kvm": "kvm", "tcg": "tcg,thread=multi", "icount": "tcg,thread=single"}
@@ -113,26 +112,26 @@ def memory_of(smp, memory=None):
 
 
 def command(kernel, smp, append, accel, serial, memory=None, initrd=True, image=None):
-    args = ["qemu-system-x86_64", "-M", "q35", "-nic", "none", "-display", "none", "-no-reboot"]
-    args += ["-accel", ACCELERATORS[accel], "-cpu", "host" if accel == "kvm" else "max"]
+    guest = kernel.arch
+    args = [guest.emulator, "-M", guest.board, "-nic", "none", "-display", "none", "-no-reboot"]
+    args += ["-accel", ACCELERATORS[accel], "-cpu", "host" if accel == "kvm" else guest.cpu]
     if accel == "icount":
         # The guest's clock counts its instructions: one is a nanosecond.
         args += ["-icount", "shift=0,sleep=off"]
-    for firmware in FIRMWARE:
+    for firmware in guest.firmware:
         if Path(firmware).is_file():
             args += ["-bios", firmware]
             break
     args += ["-smp", str(smp), "-m", f"{memory_of(smp, memory)}M"]
-    args += ["-kernel", str(image or kernel.vmlinux)]
+    args += ["-kernel", str(image or kernel.image)]
     if initrd:
         args += ["-initrd", str(kernel.folder / "initramfs.cpio")]
-    words = ["console=ttyS0", "ignore_loglevel", "panic=-1", "tsc=reliable", *append]
+    words = [f"console={guest.console}", "ignore_loglevel", "panic=-1", *guest.words, *append]
     if kernel.variant == "kcsan":
         # Of few accesses, many, and for long.
         words += ["kcsan.skip_watch=50", "kcsan.udelay_task=500"]
     if accel != "kvm":
-        # Saves each CPU a calibration of two seconds.
-        words.append("lpj=5000000")
+        words += guest.emulated
     return [*args, "-append", " ".join(words), *serial]
 
 
@@ -186,11 +185,13 @@ def start(
     Without a job it has disks, among what is extra for QEMU, and no initramfs. follow is called with each line of its
     output, and ends it by returning something true. The image is another one than that of the kernel.
     """
-    words = [f"job={job}", *append] if job else append
+    guest = kernel.arch
+    words = [f"job={job}", f"output={guest.output}", *append] if job else append
     output, log = log_file(f"{name}.tap"), log_file(f"{name}.log")
     errors = log_file(f"{name}.qemu")
     limit = asked().limit or limit
-    serial = ["-monitor", "none", "-serial", f"file:{log}", "-serial", f"file:{output}"]
+    port = [word.format(output) for word in guest.output_port]
+    serial = ["-monitor", "none", "-serial", f"file:{log}", *port]
     began = time.monotonic()
     killed, enough, cpu = None, False, 0
     with open(errors, "wb") as out, open(output, "rb") as lines:
