@@ -5,7 +5,7 @@
 .NOTPARALLEL:
 
 # These may be given on the command line or in the environment.
-export KSRC ACCEL SMP MEM LIMIT N TESTS KERNEL CALLS SEED SIDE SUITE FORM DECOMPRESS REPORT ROUNDS SIZES BOOTS STEPS RECORD TRACE
+export KSRC ARCH ACCEL SMP MEM LIMIT N TESTS KERNEL CALLS SEED SIDE SUITE FORM DECOMPRESS REPORT ROUNDS SIZES BOOTS STEPS RECORD TRACE
 
 # make boot SHELL=1 asks for a shell in the guest, and not for one of that name here.
 ifeq ($(origin SHELL),command line)
@@ -13,7 +13,8 @@ export GUEST_SHELL := $(filter-out 0,$(SHELL))
 override SHELL := /bin/sh
 endif
 
-TARGETS := run test test-debug test-all kselftest kunit moddedup model chaos fuzz compare bench boot boot-compare picture mounts deb lint shell watch storm \
+TARGETS := run test test-debug test-all kselftest kunit moddedup model chaos fuzz compare bench boot boot-compare \
+	picture mounts deb lint shell watch storm \
 	kernel where series absorb series-check apply clean
 
 PREFIX ?= /usr/local
@@ -26,7 +27,8 @@ help: ## show this list
 	@echo
 	@echo 'Variables, for most of these: KSRC= a kernel tree or tarball of your own, which is copied;'
 	@echo '  SMP= CPUs of the guest, MEM= its memory, ACCEL= kvm or tcg, LIMIT= seconds until it is killed;'
-	@echo '  KERNEL= debug, kcsan or rt: a kernel that finds mistakes.'
+	@echo '  KERNEL= debug, kcsan or rt: a kernel that finds mistakes; ARCH= x86_64 or arm64: the guest,'
+	@echo '  in run, shell, storm, mounts, kernel, where, test (what runs in a guest), and each of those.'
 
 ##@ First steps
 run: ## build a patched kernel, boot it, show what it saves

@@ -70,6 +70,42 @@ def archive():
     return None
 
 
+def suite():
+    """The suite of Debian that this machine runs, or the stable one if it runs another system."""
+    system = Path("/etc/os-release")
+    match = re.search(r"^VERSION_CODENAME=(\w+)", system.read_text() if system.is_file() else "", re.M)
+    return match[1] if match else "stable"
+
+
+def need_root():
+    """Fails unless debian() can be called."""
+    if os.geteuid() != 0:
+        raise Failure("Only root can make a Debian root filesystem. Run this as root.")
+
+
+def debian(name, folder, variant, packages, *options):
+    """Makes a folder with a suite of Debian and some packages, as a variant that mmdebstrap knows."""
+    update()
+    site = archive()
+    if not site:
+        raise Failure("This machine has no package lists of Debian to fetch Debian by. Run this on Debian.")
+    # In a namespace of its own: what it mounts is gone when it ends, however it does.
+    run(
+        [
+            *("unshare", "--mount"),
+            *("mmdebstrap", "--mode=root", f"--variant={variant}", f"--include={','.join(packages)}"),
+            f"--keyring={KEYRING}",
+            # A mirror may lag behind; nothing of this system ever meets a network.
+            '--aptopt=Acquire::Check-Valid-Until "false"',
+            *options,
+            *(name, str(folder), site),
+        ],
+        log=log_file("mmdebstrap.log"),
+        what="mmdebstrap",
+        progress=True,
+    )
+
+
 class Suites:
     """The package lists of some of Debian's suites, apart from the ones of this machine."""
 

@@ -5,6 +5,8 @@ import functools
 import os
 from dataclasses import dataclass
 
+from .settings import Failure, asked
+
 
 @dataclass(frozen=True)
 class Arch:
@@ -29,6 +31,8 @@ class Arch:
     # For the kernel command line; and what goes there on emulated CPUs only.
     words: tuple = ()
     emulated: tuple = ()
+    # What its kernel log says, in the words of x86_64.
+    log_words: tuple = ()
 
     @property
     def native(self):
@@ -80,10 +84,39 @@ ARCHES = (
         # Saves each CPU a calibration of two seconds.
         emulated=("lpj=5000000",),
     ),
+    Arch(
+        name="arm64",
+        machine="aarch64",
+        debian="arm64",
+        image="arch/arm64/boot/Image",
+        qemu="qemu-system-arm",
+        board="virt,gic-version=3",
+        # Without that last word most of the time goes into the signing of pointers.
+        cpu="max,pauth-impdef=on",
+        console="ttyAMA0",
+        # This machine has one serial port.
+        output="ttyS0",
+        output_port=("-chardev", "file,id=output,path={}", "-device", "pci-serial,chardev=output"),
+        log_words=(("Internal error: ", "Oops: "), ("Call trace:", "Call Trace:")),
+    ),
 )
+# What make can do for any of them, or where none matters.
+EVERYWHERE = {
+    *("run", "test", "kselftest", "kunit", "chaos", "fuzz", "storm", "mounts", "shell", "kernel", "where"),
+    *("model", "series", "absorb", "apply", "clean"),
+}
 
 
 @functools.cache
 def guest():
-    """The architecture of the guests."""
-    return ARCHES[0]
+    """The architecture that ARCH= names, or that of this machine."""
+    return next(arch for arch in ARCHES if arch.name == asked().arch)
+
+
+def check(target):
+    """Fails if a target of the Makefile cannot be had for this architecture, or not as it is asked for."""
+    arch = guest()
+    if arch.name != "x86_64" and target not in EVERYWHERE:
+        raise Failure(f"make {target} is for ARCH=x86_64 only, and not for {arch.name}.")
+    if asked().accel == "kvm" and not arch.native:
+        raise Failure(f"ACCEL=kvm runs guests of this machine's own architecture only, and not ARCH={arch.name}.")

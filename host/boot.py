@@ -145,14 +145,9 @@ def root():
     image = ROOTS / f"{name}-{hashlib.sha256(recipe).hexdigest()[:8]}.ext4"
     if image.is_file():
         return image
-    if os.geteuid() != 0:
-        raise Failure("Only root can make a Debian root filesystem. Run this as root.")
+    apt.need_root()
     tools.require({"mmdebstrap": "mmdebstrap", "mkfs.ext4": "e2fsprogs"})
     need_space(4, "A Debian root filesystem")
-    apt.update()
-    site = apt.archive()
-    if not site:
-        raise Failure("This machine has no package lists of Debian to fetch Debian by. Run this on Debian.")
     say(f"Making a Debian root filesystem ({name}, 60 MB to fetch)")
     ROOTS.mkdir(parents=True, exist_ok=True)
     # An earlier one, and what is left of one that was interrupted.
@@ -161,20 +156,7 @@ def root():
     folder = ROOTS / f"{name}.folder"
     shutil.rmtree(folder, ignore_errors=True)
     try:
-        # In a namespace of its own: what it mounts is gone when it ends, however it does.
-        run(
-            [
-                *("unshare", "--mount"),
-                *("mmdebstrap", "--mode=root", "--variant=minbase", f"--include={','.join(PACKAGES)}"),
-                f"--keyring={apt.KEYRING}",
-                # A mirror may lag behind; nothing of this system ever meets a network.
-                '--aptopt=Acquire::Check-Valid-Until "false"',
-                *(name, str(folder), site),
-            ],
-            log=log_file("mmdebstrap.log"),
-            what="mmdebstrap",
-            progress=True,
-        )
+        apt.debian(name, folder, "minbase", PACKAGES)
         for path in overlay:
             mode = 0o755 if os.access(path, os.X_OK) else 0o644
             write_if_changed(folder / path.relative_to(OVERLAY), path.read_bytes(), mode)

@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The guest's file system: an initramfs of this machine's programs, the modules and the selftests."""
+"""The guest's file system: an initramfs of programs, the modules and the selftests.
 
+The programs are those of this machine, or of Debian's packages if the guest is of another architecture.
+"""
+
+import functools
 import os
 import re
 import subprocess
@@ -27,10 +31,47 @@ for module in list(sys.modules.values()):
 """
 
 
+class Programs:
+    """Where programs for a guest are, and the libraries that they need."""
+
+    def __init__(self, arch):
+        self.arch = arch
+        self.root = tools.guest_root()
+
+    def which(self, program):
+        if not self.root:
+            return tools.which(program)
+        places = (self.root / folder / program for folder in ("bin", "sbin", "usr/bin", "usr/sbin"))
+        return next(filter(Path.is_file, places), None)
+
+    def libraries(self, program):
+        """The libraries of a program: {place in the guest: file}."""
+        if not self.root:
+            return {path: path for path in re.findall(r"(/\S+) \(0x", output_of(["ldd", program]) or "")}
+        found, new = {}, {Path(program)}
+        while new:
+            names = {name for path in new for name in needed(path)}
+            new = {path for name in names - found.keys() for path in self.library(name)}
+            found |= {path.name: path for path in new}
+        return {f"/lib/{name}": path for name, path in found.items()}
+
+    def library(self, name):
+        """The files, one or none, that are a library of that name."""
+        folders = [f"{usr}lib{sub}" for usr in ("", "usr/") for sub in (f"/{self.arch.machine}-linux-gnu", "")]
+        return [path for folder in folders if (path := self.root / folder / name).is_file()][:1]
+
+
+@functools.cache
+def needed(path):
+    """The names of the libraries that a file says it needs; what is no program needs none."""
+    return re.findall(r"\(NEEDED\).*\[(.*)\]", output_of(["readelf", "-d", path]) or "")
+
+
 class Image:
     """A list of files, as usr/gen_init_cpio of the kernel reads it."""
 
-    def __init__(self):
+    def __init__(self, programs):
+        self.programs = programs
         self.entries = {}
 
     def folder(self, place):
@@ -53,9 +94,8 @@ class Image:
     def program(self, place, source):
         """A program with the libraries that it needs."""
         self.file(place, source)
-        listed = output_of(["ldd", source]) or ""
-        for library in re.findall(r"(/\S+) \(0x", listed):
-            self.file(library, library)
+        for library, path in self.programs.libraries(source).items():
+            self.file(library, path)
 
     def script(self, place, source):
         """A Python script, with the interpreter that runs this, and what it imports, at their places."""
@@ -71,35 +111,41 @@ class Image:
         for path in sorted(Path(source).rglob("*")):
             if path.is_file():
                 self.program(Path(place) / path.relative_to(source), path)
-            elif path.is_dir():
+            elif path.is_dir() and not path.is_symlink():
                 self.folder(Path(place) / path.relative_to(source))
 
 
 @alone
 def build(kernel):
     """Writes the initramfs for a kernel that was built and staged. Returns its path."""
-    image = Image()
+    programs = Programs(kernel.arch)
+    image = Image(programs)
     for name in ("bin", "dev", "proc", "sys", "tmp", "root"):
         image.folder(f"/{name}")
     for name in ("/sbin", "/usr/bin", "/usr/sbin"):
         image.link(name, "/bin")
     image.entries["/dev/console"] = "nod /dev/console 0600 0 0 c 5 1"
 
-    busybox = tools.which("busybox")
-    image.program("/bin/busybox", busybox)
+    image.program("/bin/busybox", programs.which("busybox"))
     for program in PROGRAMS:
-        path = tools.which(program)
+        path = programs.which(program)
         if path:
             image.program(f"/bin/{program}", path)
     for name in KMOD_NAMES:
         image.link(f"/bin/{name}", "kmod")
+    if not kernel.arch.native:
+        # Where programs for x86_64 have the path of their loader.
+        image.link("/lib64", "/lib")
     # The shell of busybox would prefer its own modprobe to the real one.
     image.link("/bin/sh", "bash")
-    for name in (output_of([busybox, "--list"]) or "").split():
+    # Of the one for this machine, which is of the same version.
+    for name in (output_of([tools.which("busybox"), "--list"]) or "").split():
         if f"/bin/{name}" not in image.entries:
             image.link(f"/bin/{name}", "busybox")
 
-    image.script("/bin/moddedup", MODDEDUP)
+    if kernel.arch.native:
+        # With this machine's Python.
+        image.script("/bin/moddedup", MODDEDUP)
 
     image.file("/init", TOP / "vm/init")
     image.tree("/job", TOP / "vm/job")

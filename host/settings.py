@@ -11,6 +11,8 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "modu
 QUIET = "s" in os.environ.get("MAKEFLAGS", "").split(" ")[0]
 # What the make that called us tells its programs. Another make must not hear of that.
 FROM_MAKE = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "KSRC", "ARCH", "CROSS_COMPILE", "O")
+# The architecture of this machine, as the kernel calls it.
+MACHINE = {"aarch64": "arm64"}.get(os.uname().machine, "x86_64")
 # NR_CPUS of vm/kernel.config.
 MOST_CPUS = 256
 
@@ -74,6 +76,7 @@ def accelerator(name, value):
 # Each variable: what makes a value of its text, and the value if it is not set: None where each target has its own.
 VARIABLES = {
     "KSRC": (text, None),
+    "ARCH": (one_of("x86_64", "arm64"), MACHINE),
     "KERNEL": (one_of("debug", "kcsan", "rt"), ""),
     "SMP": (cpus, None),
     "MEM": (memory, None),

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
 """The programs that a build needs: found where they are, installed where they are not."""
 
+import functools
 import shutil
 import sys
+import zlib
 from pathlib import Path
 
 from . import apt, arch
@@ -48,6 +50,12 @@ TEST_PROGRAMS = {
 
 # What is said of a program that is missing although its package is installed.
 NO_HELP = "Debian's packages for it are installed: look at PATH, or install a newer version by hand."
+
+# Packages with the programs of guests (host/image.py) that are not of this machine's architecture.
+GUEST_PACKAGES = (
+    *("busybox-static", "kmod", "bash", "coreutils", "util-linux", "util-linux-extra"),
+    *("linux-perf", "trace-cmd"),
+)
 
 # Headers, by a file that they have.
 HEADERS = {
@@ -189,6 +197,29 @@ def require(programs, headers=None):
         apt.install(missing)
 
 
+@functools.cache
+@locked("programs of guests")
+def guest_root():
+    """A folder with the programs of guests, and what they need; None if those of this machine will do."""
+    guest = arch.guest()
+    if guest.native:
+        return None
+    # The libraries are to be those that the cross compiler has.
+    suite = apt.suite()
+    root = CACHE / f"guest/{suite}-{guest.debian}-{zlib.crc32(' '.join(GUEST_PACKAGES).encode()):x}"
+    if not root.is_dir():
+        apt.need_root()
+        require({"mmdebstrap": "mmdebstrap"})
+        say(f"Fetching programs for {guest.name} (70 MB)")
+        part = root.with_name(root.name + ".part")
+        shutil.rmtree(part, ignore_errors=True)
+        part.parent.mkdir(parents=True, exist_ok=True)
+        # Nothing of it is ever run here.
+        apt.debian(suite, part, "extract", GUEST_PACKAGES, f"--architectures={guest.debian}", "--skip=check/qemu")
+        part.rename(root)
+    return root
+
+
 @locked("tools")
 def packages(tests=False):
     """Installs the Debian packages that are missing. Returns whether bindgen is to be built."""
@@ -234,6 +265,7 @@ def ensure(tests=False):
     for name, place in found.items():
         if not place:
             raise Failure(f"{name} is missing, or too old. {NO_HELP}")
+    guest_root()
     return Toolchain(*found.values())
 
 
