@@ -5,7 +5,7 @@
 .NOTPARALLEL:
 
 # These may be given on the command line or in the environment.
-export KSRC ARCH ACCEL SMP MEM LIMIT N TESTS KERNEL CALLS SEED SIDE SUITE FORM DECOMPRESS REPORT ROUNDS SIZES BOOTS STEPS RECORD TRACE
+export KSRC ARCH ACCEL SMP MEM LIMIT N TESTS KERNEL CALLS SEED SIDE SUITE FORM DECOMPRESS REPORT ROUNDS SIZES BOOTS STEPS RECORD TRACE CONFIG MODULES
 
 # make boot SHELL=1 asks for a shell in the guest, and not for one of that name here.
 ifeq ($(origin SHELL),command line)
@@ -13,7 +13,7 @@ export GUEST_SHELL := $(filter-out 0,$(SHELL))
 override SHELL := /bin/sh
 endif
 
-TARGETS := run test test-debug test-all kselftest kunit moddedup model chaos fuzz compare bench boot boot-compare \
+TARGETS := run test test-debug test-all kselftest kunit moddedup matrix model chaos fuzz compare bench boot boot-compare \
 	picture mounts deb lint shell watch storm \
 	kernel where series absorb series-check apply clean
 
@@ -36,7 +36,7 @@ machine: python ## say which system call modprobe makes on this machine, and wha
 	@python3 tools/module/moddedup check
 shell: ## a shell in the booted kernel
 apply: ## put the series onto the kernel tree KSRC=, in place
-deb: ## Debian packages of the patched kernel, installed in a Debian system and booted
+deb: ## Debian packages of the patched kernel, booted in a guest; or for a machine: CONFIG=debian, or a file
 install-tools: ## install the command moddedup below PREFIX= (/usr/local) and DESTDIR=
 	install -D -m 755 tools/module/moddedup $(DESTDIR)$(PREFIX)/bin/moddedup
 
@@ -56,6 +56,7 @@ moddedup: ## the command moddedup alone, in a guest, while N= requests and modpr
 model: ## every interleaving of a few callers of the engine, and of its mutants
 chaos: ## CALLS= loads, removals, signals, kills and faults at random (SEED= repeats)
 fuzz: ## CALLS= hostile system calls (SEED= repeats)
+matrix: ## build the objects alone with fourteen configurations, one of them Debian's
 lint: ## checks of style, of the documents, and of the series
 
 ##@ Measurements (RECORD=1 keeps the result in bench/results/ and in the documents)

@@ -15,9 +15,11 @@ from . import (
     check,
     compare,
     deb,
+    distro,
     docs,
     jobs,
     lint,
+    matrix,
     model,
     picture,
     protocol,
@@ -349,8 +351,16 @@ def cmd_picture():
     say(f"The picture: {picture.draw(traces, 'picture')}")
 
 
+def cmd_matrix():
+    """Our objects, with other configurations than the usual one."""
+    finish_one("objects by configuration", matrix.results())
+
+
 def cmd_deb():
-    """Debian packages of the patched kernel; installed, and booted, in a Debian system."""
+    """Debian packages of the patched kernel; installed, and booted, in a Debian system, if it is for a guest."""
+    if asked().config:
+        deb.real(distro.kernel())
+        return
     boot.check_settings()
     deb.need_loop()
     tools.ensure()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from . import boot, tools, vm
 from .settings import asked
-from .util import OUT, TOP, Failure, log_file, run, say
+from .util import OUT, TOP, Failure, log_file, need_space, run, say
 
 FOLDER = OUT / "deb"
 # What Kbuild and debhelper need, by a program or a header of each.
@@ -27,10 +27,9 @@ def need_loop():
         raise Failure("make deb mounts a disk image, and /dev has no loop device: a container needs /dev/loop-control.")
 
 
-def build(kernel):
-    """Makes the packages, and shows that they work."""
+def make(kernel):
+    """Makes the packages, and returns them. What was built before is not built again."""
     tools.require(PROGRAMS, HEADERS)
-    kernel.build()
     # Kbuild writes them beside its folder.
     beside = kernel.folder.parent
     for old in beside.glob("linux-*.deb"):
@@ -46,12 +45,29 @@ def build(kernel):
                 shutil.copy2(package, FOLDER)
             package.unlink()
     packages = sorted(FOLDER.glob("linux-*.deb"))
-    wanted = [path for path in packages if path.name.startswith(("linux-image-", "linux-headers-"))]
-    if len(wanted) < 2:
+    if not all(any(path.name.startswith(f"linux-{part}-") for path in packages) for part in ("image", "headers")):
         raise Failure(f"Kbuild made no packages of the image and the headers ({FOLDER}).")
     for path in packages:
         print(path)
-    check(kernel, [path for path in wanted if "-dbg" not in path.name])
+    return packages
+
+
+def build(kernel):
+    """Makes packages of a kernel for guests, and shows that they work."""
+    kernel.build()
+    packages = [path for path in make(kernel) if path.name.startswith(("linux-image-", "linux-headers-"))]
+    check(kernel, [path for path in packages if "-dbg" not in path.name])
+
+
+def real(kernel):
+    """Makes packages that can replace the kernel of a machine."""
+    need_space(8 if asked().modules == "loaded" else 40, "A kernel with all of its drivers")
+    kernel.configure()
+    hours = "half an hour" if asked().modules == "loaded" else "some hours"
+    say(f"Building the kernel {kernel.name}, {hours}; what is built stays built if this is interrupted")
+    kernel.make("all", what="Building")
+    make(kernel)
+    say("\napt-get install these packages, but for the one with -dbg, on the machine that they are for.")
 
 
 def check(kernel, packages):

@@ -115,7 +115,7 @@ class Kernel:
         """The configuration that is asked for, as lines: {symbol: line}."""
         lines = {}
         machine = TOP / f"vm/{self.arch.name}.config"
-        for line in (CONFIG.read_text() + machine.read_text() + VARIANTS[self.variant]).splitlines():
+        for line in (CONFIG.read_text() + machine.read_text() + VARIANTS.get(self.variant, "")).splitlines():
             match = re.match(r"(?:# )?(CONFIG_\w+)[= ]", line)
             if match:
                 lines[match[1]] = line

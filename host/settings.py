@@ -97,6 +97,8 @@ VARIABLES = {
     "BOOTS": (number, 3),
     "TRACE": (words, []),
     "GUEST_SHELL": (text, None),
+    "CONFIG": (text, None),
+    "MODULES": (one_of("all", "loaded"), "all"),
     "RECORD": (one_of("1"), None),
     # Programs that are taken instead of those that would be found.
     "RUSTC": (text, None),
