@@ -13,7 +13,7 @@ export GUEST_SHELL := $(filter-out 0,$(SHELL))
 override SHELL := /bin/sh
 endif
 
-TARGETS := run test test-debug test-all kselftest kunit moddedup matrix model chaos fuzz compare bench boot boot-compare \
+TARGETS := run test test-debug test-all kselftest kunit moddedup matrix fit model chaos fuzz compare bench boot boot-compare \
 	picture mounts deb lint shell watch storm \
 	kernel where series absorb series-check apply clean
 
@@ -67,6 +67,7 @@ mounts: ## N= processes mount what needs a missing module: requests joined, and 
 
 ##@ The series
 series: ## write the series, as mails to send, to out/series/
+fit: ## try the series on the newest kernel source in Debian, or on KSRC=, and say which hunks no longer fit
 absorb: ## put edits, also of stock files in out/stack/, into the steps of the series
 series-check: ## build and test every step of the series (or STEPS="2 5")
 

@@ -17,6 +17,7 @@ from . import (
     deb,
     distro,
     docs,
+    fit,
     jobs,
     lint,
     matrix,
@@ -354,6 +355,11 @@ def cmd_picture():
 def cmd_matrix():
     """Our objects, with other configurations than the usual one."""
     finish_one("objects by configuration", matrix.results())
+
+
+def cmd_fit():
+    """The series on the newest kernel source in Debian, or on KSRC=."""
+    finish_one("steps that fit", fit.results())
 
 
 def cmd_deb():
