@@ -19,6 +19,7 @@ from . import (
     docs,
     fit,
     jobs,
+    kunit,
     lint,
     matrix,
     model,
@@ -211,6 +212,11 @@ def cmd_model():
 
 def cmd_kunit():
     finish_one("KUnit", runs.kunit(built(), asked().smp or vm.DEFAULT_SMP))
+
+
+def cmd_kunit_py():
+    """The KUnit tests by the kernel's own kunit.py."""
+    finish_one("KUnit by kunit.py", kunit.results())
 
 
 def cmd_kselftest():

@@ -83,6 +83,11 @@ def kunit(source, log):
     target = log_file("kunit.json")
     target.unlink()
     output_of([sys.executable, source / "tools/testing/kunit/kunit.py", "parse", f"--json={target}", log])
+    return of_json(target)
+
+
+def of_json(target):
+    """The results in a file that the kernel's own tool has written, if it has: [(name, result)]."""
     results = []
 
     def walk(group, path):
