@@ -37,7 +37,7 @@ from . import (
     vm,
 )
 from .kernel import Kernel
-from .settings import asked
+from .settings import USUAL_CPUS, asked
 from .table import aligned, markdown
 from .util import CACHE, OUT, TOP, Failure, interrupt, say, write_json
 
@@ -94,11 +94,12 @@ def print_table(storms, modprobes):
 
 def cmd_storm():
     """One storm, of as many processes as there are CPUs, unless N= says otherwise."""
-    kernel = built()
     smp = asked().smp or 255
     count = asked().n or smp
+    many = smp > USUAL_CPUS
+    kernel = built("large" if many else None)
     say(f"Booting the kernel with {smp} CPUs")
-    result = vm.run(kernel, "storm", smp=smp, append=[f"n={count}"], limit=1800).check()
+    result = vm.run(kernel, "storm", smp=smp, append=[f"n={count}"], limit=10_000 if many else 1800).check()
     words = protocol.record(result.output, "storm")
     print(
         f"{words['calls']} calls: {words['ok']} succeeded, {words['led']} led, {words['joined']} joined, "

@@ -28,6 +28,9 @@ class Arch:
     output: str
     output_port: tuple
     firmware: tuple = ()
+    # What more than 256 CPUs need; None if they cannot be had.
+    many: tuple | None = None
+    many_words: tuple = ()
     # For the kernel command line; and what goes there on emulated CPUs only.
     words: tuple = ()
     emulated: tuple = ()
@@ -81,6 +84,10 @@ ARCHES = (
         output_port=("-serial", "file:{}"),
         firmware=("/usr/share/qemu/qboot.rom", "/usr/share/qemu-kvm/qboot.rom"),
         words=("tsc=reliable",),
+        # For interrupts to CPUs whose numbers do not fit into eight bits. The last CPU to be named counts.
+        many=("-device", "intel-iommu,intremap=on,eim=on", "-cpu", "max,x2apic=on"),
+        # QEMU's CPUs lose their number, if it is such a one, when they are started at the same time.
+        many_words=("cpuhp.parallel=0",),
         # Saves each CPU a calibration of two seconds.
         emulated=("lpj=5000000",),
     ),

@@ -27,6 +27,8 @@ VARIANTS = {
     # To boot a distribution, whose modules are plain, or compressed by zstd or xz.
     "boot": BOOT,
     "boot-xz": BOOT + XZ,
+    # For hundreds of CPUs.
+    "large": (TOP / "vm/bench.config").read_text() + (TOP / "vm/large.config").read_text(),
     # Without us, and without Rust.
     "off": "".join(
         f"# CONFIG_{name} is not set\n"

@@ -13,8 +13,9 @@ QUIET = "s" in os.environ.get("MAKEFLAGS", "").split(" ")[0]
 FROM_MAKE = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "KSRC", "ARCH", "CROSS_COMPILE", "O")
 # The architecture of this machine, as the kernel calls it.
 MACHINE = {"aarch64": "arm64"}.get(os.uname().machine, "x86_64")
-# NR_CPUS of vm/kernel.config.
-MOST_CPUS = 256
+# NR_CPUS of vm/kernel.config; more need a kernel and a QEMU of their own, whose PC has at most so many.
+USUAL_CPUS = 256
+MOST_CPUS = 4096
 
 
 class Failure(Exception):
@@ -37,7 +38,7 @@ def number(name, value):
 
 def cpus(name, value):
     if number(name, value) > MOST_CPUS:
-        raise Failure(f"{name}={value} is more than the {MOST_CPUS} CPUs that the kernel is configured for.")
+        raise Failure(f"{name}={value} is more than the {MOST_CPUS} CPUs that QEMU can have.")
     return int(value)
 
 

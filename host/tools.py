@@ -220,6 +220,31 @@ def guest_root():
     return root
 
 
+@functools.cache
+@locked("programs of guests")
+def qemu_for_many():
+    """How to run a QEMU whose PC has more than 288 CPUs: this machine's, or Debian 13's with the libraries of that."""
+    program = arch.guest().emulator
+    if apt.version_of(output_of([program, "--version"])) >= (9,):
+        return [program]
+    root = CACHE / "guest/qemu"
+    if not root.is_dir():
+        apt.need_root()
+        require({"mmdebstrap": "mmdebstrap"})
+        say("Fetching QEMU of Debian 13 (60 MB)")
+        part = root.with_name(root.name + ".part")
+        shutil.rmtree(part, ignore_errors=True)
+        part.parent.mkdir(parents=True, exist_ok=True)
+        apt.debian("trixie", part, "extract", [arch.guest().qemu])
+        part.rename(root)
+    libraries = root / "usr/lib/x86_64-linux-gnu"
+    return [
+        *("env", f"QEMU_MODULE_DIR={libraries}/qemu", f"{libraries}/ld-linux-x86-64.so.2"),
+        *("--library-path", f"{libraries}:{libraries}/pulseaudio", f"{root}/usr/bin/{program}"),
+        *("-L", f"{root}/usr/share/qemu", "-L", f"{root}/usr/share/seabios"),
+    ]
+
+
 @locked("tools")
 def packages(tests=False):
     """Installs the Debian packages that are missing. Returns whether bindgen is to be built."""

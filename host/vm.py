@@ -8,14 +8,14 @@ import sys
 import time
 from pathlib import Path
 
-from . import arch, image, protocol
-from .settings import asked
+from . import arch, image, protocol, tools
+from .settings import USUAL_CPUS, asked
 from .util import CACHE, TOP, Failure, log_file, say, start_program, tail
 
 PATTERNS = TOP / "vm/log-patterns"
 DEFAULT_SMP = 8
 # What QEMU is told, by what we call it.
-ACCELERATORS = {"kvm": "kvm", "tcg": "tcg,thread=multi", "icount": "tcg,thread=single"}
+ACCELERATORS = {"kvm": "kvm", "tcg": "tcg,thread=multi", "icount": "tcg,thread=single", "many": "tcg,thread=single"}
 
 
 def race_elsewhere(line, ours):
@@ -115,13 +115,21 @@ def memory_of(smp, memory=None):
 
 def command(kernel, smp, append, accel, serial, memory=None, initrd=True, image=None):
     guest = kernel.arch
-    args = [guest.emulator, "-M", guest.board, "-nic", "none", "-display", "none", "-no-reboot"]
-    args += ["-accel", ACCELERATORS[accel], "-cpu", "host" if accel == "kvm" else guest.cpu]
+    emulator, many = [guest.emulator], ()
+    if smp > USUAL_CPUS:
+        if kernel.variant != "large" or not guest.many:
+            raise Failure(f"Only make storm, for x86_64, takes more than {USUAL_CPUS} CPUs.")
+        emulator, many = tools.qemu_for_many(), guest.many
+        # One thread for all CPUs goes on to the next where one spins. With a thread for each, those take all the time.
+        accel = "many" if accel == "tcg" else accel
+    args = [*emulator, "-M", guest.board, "-nic", "none", "-display", "none", "-no-reboot"]
+    args += ["-accel", ACCELERATORS[accel], "-cpu", "host" if accel == "kvm" else guest.cpu, *many]
     if accel == "icount":
         # The guest's clock counts its instructions: one is a nanosecond.
         args += ["-icount", "shift=0,sleep=off"]
     for firmware in guest.firmware:
-        if Path(firmware).is_file():
+        # So many need one that switches their interrupt controllers, which QEMU's own does.
+        if Path(firmware).is_file() and not many:
             args += ["-bios", firmware]
             break
     args += ["-smp", str(smp), "-m", f"{memory_of(smp, memory)}M"]
@@ -129,6 +137,8 @@ def command(kernel, smp, append, accel, serial, memory=None, initrd=True, image=
     if initrd:
         args += ["-initrd", str(kernel.folder / "initramfs.cpio")]
     words = [f"console={guest.console}", "ignore_loglevel", "panic=-1", *guest.words, *append]
+    if many:
+        words += guest.many_words
     if kernel.variant == "kcsan":
         # Of few accesses, many, and for long.
         words += ["kcsan.skip_watch=50", "kcsan.udelay_task=500"]
