@@ -13,7 +13,7 @@ export GUEST_SHELL := $(filter-out 0,$(SHELL))
 override SHELL := /bin/sh
 endif
 
-TARGETS := run test test-debug test-all kselftest kunit kunit-py moddedup matrix fit model chaos fuzz compare bench boot boot-compare \
+TARGETS := run test test-debug test-all kselftest kunit kunit-py moddedup bpftrace drgn matrix fit model chaos fuzz compare bench boot boot-compare \
 	picture mounts deb lint shell watch storm \
 	kernel where series absorb series-check apply clean
 
@@ -54,6 +54,8 @@ kselftest: ## the kselftests alone, or those that TESTS= names
 kunit: ## the KUnit tests alone
 kunit-py: ## the same by kunit.py of the kernel, on UML and x86_64: two small kernels of their own
 moddedup: ## the command moddedup alone, in a guest, while N= requests and modprobes wait
+bpftrace: ## the scripts for bpftrace, in a guest with BTF
+drgn: ## the script for drgn, on the memory of a guest in which loads wait
 model: ## every interleaving of a few callers of the engine, and of its mutants
 chaos: ## CALLS= loads, removals, signals, kills and faults at random (SEED= repeats)
 fuzz: ## CALLS= hostile system calls (SEED= repeats)

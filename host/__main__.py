@@ -17,6 +17,7 @@ from . import (
     deb,
     distro,
     docs,
+    dump,
     fit,
     jobs,
     kunit,
@@ -51,6 +52,8 @@ def kernel_of(variant=None, stock=False, tests=False):
     toolchain = tools.ensure(tests)
     if variant == "debug":
         tools.ensure_llvm()
+    elif variant == "large":
+        tools.require(distro.PROGRAMS)
     unpatched, patched = source.trees(toolchain)
     return Kernel(toolchain, unpatched if stock else patched, variant), patched
 
@@ -281,6 +284,17 @@ def cmd_bench():
         print(f"\nSince the last run no figure has changed by more than {apart:.1%}{f' ({key})' if key else ''}.")
     record("make bench", kernels["ours"])
     say(f"\nAll figures: {bench.JSON}, by function: {bench.PROFILE}, pictures: {bench.OUT}/bench-*.svg")
+
+
+def cmd_bpftrace():
+    """The scripts for bpftrace, in a guest with BTF."""
+    tools.require({"bpftrace": "bpftrace"})
+    finish_one("bpftrace", runs.bpftrace(built("large"), asked().smp or runs.RANDOM_SMP, asked().n or 50))
+
+
+def cmd_drgn():
+    """The script for drgn, on the memory of a guest."""
+    finish_one("drgn", dump.results(built("large"), asked().smp or runs.RANDOM_SMP, asked().n or 8))
 
 
 def cmd_mounts():

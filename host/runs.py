@@ -105,6 +105,28 @@ def reading(kernel):
     return finish(kernel, 1, "reading in a storm", result, results)
 
 
+def bpftrace(kernel, smp, count):
+    """What the scripts for bpftrace say of a storm of so many processes."""
+    result = vm.run(kernel, "bpftrace", smp=smp, append=[f"n={count}"])
+    blocks = protocol.blocks(result.output)
+    who, waits = (blocks.get(name, []) for name in ("dedup_who", "dedup_waits"))
+
+    def lines(pattern):
+        return sum(bool(re.search(pattern, line)) for line in who)
+
+    load = "the load of test_dedup_big"
+    counted = re.search(r"^@waits\[test_dedup_big\S*\]: (\d+)$", "\n".join(waits), re.M)
+    results = [
+        tap.verdict("dedup_who.bt: one process leads", lines(f" leads {load}") == 1),
+        tap.verdict("dedup_who.bt: all others join it", lines(f" joins {load}") == count - 1),
+        tap.verdict("dedup_who.bt: all of them end with its result", lines(f" ends {load}.*: 0, after") == count),
+        tap.verdict("dedup_waits.bt: all of them but one wait", counted and int(counted[1]) == count - 1),
+    ]
+    for line in [*who[:4], *waits]:
+        say(f"  {line}")
+    return finish(kernel, smp, "bpftrace", result, results)
+
+
 def moddedup(kernel, smp, count):
     """Each subcommand of moddedup, while so many requests and modprobes wait for one module, and after that."""
     result = vm.run(kernel, "moddedup", smp=smp, append=[f"n={count}"], name="moddedup")

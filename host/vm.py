@@ -71,11 +71,13 @@ class Crash(Failure):
 class Result:
     """What became of a job."""
 
-    def __init__(self, kernel, output, log, seconds, cpu, killed):
+    def __init__(self, kernel, output, log, seconds, cpu, killed, enough):
         self.output_file = output
         self.log_file = log
         # How long it took, and how much time of this machine's cores.
         self.seconds, self.cpu = seconds, cpu
+        # Whether it was ended here, when it had said what there was to say.
+        self.enough = enough
         self.killed = killed
         self.output = output.read_bytes().decode(errors="replace").replace("\r", "")
         self.log = log.read_bytes().decode(errors="replace").replace("\r", "")
@@ -91,7 +93,7 @@ class Result:
         if self.hits:
             shown = "\n".join(self.hits[:10])
             return f"The kernel log has lines that it must not have:\n{shown}\nThe whole log: {self.log_file}"
-        if self.status is None:
+        if self.status is None and not self.enough:
             return f"The guest stopped before its job was done. Its last lines:\n{self.last()}"
         return None
 
@@ -234,7 +236,7 @@ def start(
             process.wait()
     if process.returncode and not (killed or enough) and accel != "kvm":
         raise Crash(f"QEMU failed (status {process.returncode}):\n{tail(errors)}")
-    return Result(kernel, output, log, time.monotonic() - began, cpu, killed)
+    return Result(kernel, output, log, time.monotonic() - began, cpu, killed, enough)
 
 
 def cpu_seconds(process):
