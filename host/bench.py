@@ -228,15 +228,13 @@ def table(figures):
     for what, key, how, limit in TARGETS:
         sides = {side: figures.get(key.format(side)) for side in ("stock", "ours", "c", "off")}
         ours, values = sides["ours"], list(sides.values())
-        if ours is None:
+        two = figures.get(key.format("ours").replace(".256.", ".2."))
+        base = {"is": 1, "of stock": sides["stock"], "of C": sides["c"], "of two callers": two}[how]
+        if ours is None or base is None:
             rows.append((what, *map(number, values), "", f"<= {limit:,}", "not measured"))
             continue
-        if how == "is":
-            compared, shown = ours, ""
-        else:
-            two = figures.get(key.format("ours").replace(".256.", ".2."))
-            compared = ours / {"of stock": sides["stock"], "of C": sides["c"], "of two callers": two}[how]
-            shown = f"{round(compared, 3):g} {how}"
+        compared = ours / base
+        shown = "" if how == "is" else f"{round(compared, 3):g} {how}"
         rows.append((what, *map(number, values), shown, f"<= {limit:,}", "" if compared <= limit else "MISSED"))
     for key, what in THREADED.items():
         key = f"ratio.threads.{key.format('c')}"
