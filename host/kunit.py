@@ -1,13 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0
 """make kunit-py: the KUnit tests as other kernel people run them, by the kernel's own kunit.py."""
 
+import os
 import sys
+from pathlib import Path
 
-from . import source, tap, tools
+from . import source, tap, tools, vm
+from .settings import asked
 from .util import CACHE, jobs, locked, log_file, run, say
 
 # A kernel that is a process of this machine, and one for QEMU.
 ARCHES = ("um", "x86_64")
+
+
+def beside_kvm(command):
+    """A command that finds no KVM, if that is there but does not work: kunit.py takes it if it can be opened."""
+    if "tcg" not in (asked().accel, vm.known_accel()) or os.geteuid() != 0 or not Path("/dev/kvm").exists():
+        return command
+    return ["unshare", "--mount", "sh", "-c", 'mount --bind /dev/null /dev/kvm && exec "$@"', "sh", *command]
 
 
 def on(arch, tree, toolchain):
@@ -21,7 +31,9 @@ def on(arch, tree, toolchain):
     options = [f"--make_options={variable}" for variable in toolchain.variables]
     with locked(f"kernel {folder.name}"):
         failed = run(
-            [sys.executable, *command, f"--build_dir={folder}", f"--jobs={jobs()}", f"--json={target}", *options],
+            beside_kvm(
+                [sys.executable, *command, f"--build_dir={folder}", f"--jobs={jobs()}", f"--json={target}", *options]
+            ),
             log=log,
             what=f"Building and running for {arch}",
             progress=True,

@@ -14,6 +14,7 @@ from .util import CACHE, TOP, Failure, log_file, say, start_program, tail
 
 PATTERNS = TOP / "vm/log-patterns"
 DEFAULT_SMP = 8
+KNOWN_ACCEL = CACHE / "accel"
 # What QEMU is told, by what we call it.
 ACCELERATORS = {"kvm": "kvm", "tcg": "tcg,thread=multi", "icount": "tcg,thread=single", "many": "tcg,thread=single"}
 
@@ -154,23 +155,29 @@ def accel_or_tcg():
     return asked().accel or "tcg"
 
 
+def boot_id():
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def known_accel():
+    """What choose_accel() has found since this machine booted, or None."""
+    known = KNOWN_ACCEL.read_text().split() if KNOWN_ACCEL.is_file() else []
+    # Another make may be at work on it.
+    return known[1] if len(known) == 2 and known[0] == boot_id() else None
+
+
 def choose_accel(kernel):
     """KVM if a short boot really works with it; TCG otherwise."""
     if asked().accel:
         return asked().accel
     if not kernel.arch.native or not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return "tcg"
-    # The answer holds until this machine boots again.
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    known = CACHE / "accel"
-    before = known.read_text().split() if known.is_file() else []
-    # Another make may be at work on it.
-    if len(before) == 2 and before[0] == boot:
-        return before[1]
+    if known := known_accel():
+        return known
     say("Trying whether KVM works here")
     result = start(kernel, "nothing", smp=1, limit=20, accel="kvm", name="kvm")
     accel = "tcg" if result.problem() else "kvm"
-    known.write_text(f"{boot} {accel}\n")
+    KNOWN_ACCEL.write_text(f"{boot_id()} {accel}\n")
     return accel
 
 
