@@ -197,6 +197,20 @@ def require(programs, headers=None):
         apt.install(missing)
 
 
+def unpacked(root, suite, what, packages, *options):
+    """Makes a folder with the files of Debian packages, and of those that they need, once. Nothing is installed."""
+    if root.is_dir():
+        return
+    apt.need_root()
+    require({"mmdebstrap": "mmdebstrap"})
+    say(f"Fetching {what}")
+    part = root.with_name(root.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.parent.mkdir(parents=True, exist_ok=True)
+    apt.debian(suite, part, "extract", packages, *options)
+    part.rename(root)
+
+
 @functools.cache
 @locked("programs of guests")
 def guest_root():
@@ -207,16 +221,9 @@ def guest_root():
     # The libraries are to be those that the cross compiler has.
     suite = apt.suite()
     root = CACHE / f"guest/{suite}-{guest.debian}-{zlib.crc32(' '.join(GUEST_PACKAGES).encode()):x}"
-    if not root.is_dir():
-        apt.need_root()
-        require({"mmdebstrap": "mmdebstrap"})
-        say(f"Fetching programs for {guest.name} (70 MB)")
-        part = root.with_name(root.name + ".part")
-        shutil.rmtree(part, ignore_errors=True)
-        part.parent.mkdir(parents=True, exist_ok=True)
-        # Nothing of it is ever run here.
-        apt.debian(suite, part, "extract", GUEST_PACKAGES, f"--architectures={guest.debian}", "--skip=check/qemu")
-        part.rename(root)
+    # Nothing of it is ever run here.
+    options = (f"--architectures={guest.debian}", "--skip=check/qemu")
+    unpacked(root, suite, f"programs for {guest.name} (70 MB)", GUEST_PACKAGES, *options)
     return root
 
 
@@ -228,15 +235,7 @@ def qemu_for_many():
     if apt.version_of(output_of([program, "--version"])) >= (9,):
         return [program]
     root = CACHE / "guest/qemu"
-    if not root.is_dir():
-        apt.need_root()
-        require({"mmdebstrap": "mmdebstrap"})
-        say("Fetching QEMU of Debian 13 (60 MB)")
-        part = root.with_name(root.name + ".part")
-        shutil.rmtree(part, ignore_errors=True)
-        part.parent.mkdir(parents=True, exist_ok=True)
-        apt.debian("trixie", part, "extract", [arch.guest().qemu])
-        part.rename(root)
+    unpacked(root, "trixie", "QEMU of Debian 13 (60 MB)", [arch.guest().qemu])
     libraries = root / "usr/lib/x86_64-linux-gnu"
     return [
         *("env", f"QEMU_MODULE_DIR={libraries}/qemu", f"{libraries}/ld-linux-x86-64.so.2"),
