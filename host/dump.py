@@ -8,21 +8,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from . import runs, tap, vm
-from .util import CACHE, log_file, run, say
+from . import runs, tap, tools, vm
+from .util import log_file, run, say
 
-DRGN = CACHE / "drgn"
 SCRIPT = "tools/module/drgn_dedup.py"
-
-
-def ensure():
-    """drgn, installed for us alone if it is not there."""
-    program = DRGN / "bin/drgn"
-    if not program.is_file():
-        say("Installing drgn")
-        command = [sys.executable, "-m", "pip", "install", "-q", "--target", str(DRGN), "drgn"]
-        run(command, log=log_file("pip.log"), what="Installing drgn")
-    return program
 
 
 def dump(monitor, target):
@@ -42,7 +31,7 @@ def dump(monitor, target):
 
 def results(kernel, smp, count):
     """Whether all that wait are seen."""
-    program = ensure()
+    drgn = tools.by_pip("drgn")
     log = log_file("drgn.txt")
     with tempfile.TemporaryDirectory() as scratch:
         monitor, core = Path(scratch, "monitor"), Path(scratch, "vmcore")
@@ -64,11 +53,11 @@ def results(kernel, smp, count):
         )
         say(f"$ drgn -c vmcore -s {kernel.vmlinux} {SCRIPT}")
         run(
-            [sys.executable, program, "-q", "-c", core, "-s", kernel.vmlinux, SCRIPT],
+            [sys.executable, drgn, "-q", "-c", core, "-s", kernel.vmlinux, SCRIPT],
             log=log,
             what="drgn",
             check=False,
-            env={"PYTHONPATH": str(DRGN)},
+            env={"PYTHONPATH": str(drgn.parents[1])},
         )
     text = Path(log).read_text()
     for line in text.splitlines()[1:6]:

@@ -8,9 +8,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from . import check, docs, model, series, source, tap
+from . import check, docs, model, series, source, tap, tools
 from .kernel import Kernel
-from .util import CACHE, TOP, Failure, log_file, output_of, run, say
+from .util import TOP, Failure, log_file, output_of, run, say
 
 
 def files(*suffixes, under=("rust", "kernel", "include", "tools", "vm", ".ci", "host")):
@@ -26,20 +26,6 @@ def files(*suffixes, under=("rust", "kernel", "include", "tools", "vm", ".ci", "
 def is_script(path):
     with open(path, "rb") as handle:
         return re.match(rb"#!.*\b(sh|bash)\n", handle.readline()) is not None
-
-
-def ruff():
-    """ruff, installed for us alone if it is not there."""
-    folder = CACHE / "ruff"
-    program = folder / "bin/ruff"
-    if not program.is_file():
-        say("Installing ruff")
-        command = [sys.executable, "-m", "pip", "install", "-q", "--target", str(folder), "ruff"]
-        try:
-            run(command, log=log_file("pip.log"), what="Installing ruff")
-        except Failure as failure:
-            raise Failure(f"{failure}\npip comes with Debian's package python3-pip.") from failure
-    return program
 
 
 def attempt(name, command, log, **kwargs):
@@ -109,11 +95,11 @@ def documentation(tree, log):
 def checks(kernel):
     """Runs all of them; yields nothing until all are done."""
     tree = kernel.source
-    tools = kernel.toolchain
+    rustfmt = kernel.toolchain.tool("rustfmt")
     results = [
         attempt(
             "rustfmt",
-            [tools.tool("rustfmt"), "--check", "--edition=2021", f"--config-path={tree}/.rustfmt.toml", *rust_roots()],
+            [rustfmt, "--check", "--edition=2021", f"--config-path={tree}/.rustfmt.toml", *rust_roots()],
             log_file("rustfmt.log"),
         ),
         # The kernel is built by clippy, with warnings as errors; it would not be here otherwise.
@@ -135,6 +121,7 @@ def checks(kernel):
     results += [check.checkpatch(tree, mail) for mail in series.mails(series.kernel_version(tree))]
     results += docs.checks()
     scripts = [path for path in files("", ".sh") if is_script(path)]
+    ruff = tools.by_pip("ruff")
     results += [
         attempt(
             "tests of host/",
@@ -143,8 +130,8 @@ def checks(kernel):
             cwd=TOP,
         ),
         attempt("shellcheck", ["shellcheck", *scripts], log_file("shellcheck.log"), cwd=TOP),
-        attempt("ruff check", [ruff(), "check", "--no-cache", TOP], log_file("ruff.log")),
-        attempt("ruff format", [ruff(), "format", "--no-cache", "--check", TOP], log_file("ruff-format.log")),
+        attempt("ruff check", [ruff, "check", "--no-cache", TOP], log_file("ruff.log")),
+        attempt("ruff format", [ruff, "format", "--no-cache", "--check", TOP], log_file("ruff-format.log")),
     ]
     return results
 

@@ -134,6 +134,21 @@ def ensure_cargo():
     apt.install({cargo_package(), "gcc", "patch"})
 
 
+def by_pip(name):
+    """A program of Python's, installed for us alone if it is not there."""
+    folder = CACHE / name
+    program = folder / "bin" / name
+    if not program.is_file():
+        what = f"Installing {name}"
+        say(what)
+        command = [sys.executable, "-m", "pip", "install", "-q", "--target", str(folder), name]
+        try:
+            run(command, log=log_file("pip.log"), what=what)
+        except Failure as failure:
+            raise Failure(f"{failure}\npip comes with Debian's package python3-pip.") from failure
+    return program
+
+
 def find_matplotlib():
     """A Python that has matplotlib; installs it if there is none."""
 
