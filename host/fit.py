@@ -28,14 +28,7 @@ def newest(files):
     folder = FOLDER / version
     if not folder.is_dir():
         say(f"Fetching {name} {version} (170 MB)")
-        package = suites.download(name, version)
-        try:
-            part = source.fresh_folder(folder.with_name(f"{version}.part"))
-            source.unpack(package, f"./usr/src/{name}.tar.xz", part)
-            keep(part, files)
-            part.rename(folder)
-        finally:
-            shutil.rmtree(package.parent, ignore_errors=True)
+        source.fetch_tree(suites, name, version, folder, lambda part: keep(part, files))
     return folder
 
 

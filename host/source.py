@@ -44,15 +44,22 @@ def debian_source():
     _, name, version = max(ours or found)
     tree = SRC / f"debian-{version.split('-')[0]}"
     say(f"Fetching Linux {version.split('-')[0]} (Debian's {name}, 170 MB)")
+    fetch_tree(suites, name, version, tree)
+    return tree
+
+
+def fetch_tree(suites, name, version, tree, change=None):
+    """Makes a tree of a Debian package with a kernel source; change() gets it before it has its name."""
     package = suites.download(name, version)
     try:
         part = fresh_folder(tree.with_name(tree.name + ".part"))
         say("Unpacking the source")
         unpack(package, f"./usr/src/{name}.tar.xz", part)
+        if change:
+            change(part)
         part.rename(tree)
     finally:
         shutil.rmtree(package.parent, ignore_errors=True)
-    return tree
 
 
 def unpack(package, archive, folder):
