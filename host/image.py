@@ -127,7 +127,8 @@ def build(kernel):
     image.entries["/dev/console"] = "nod /dev/console 0600 0 0 c 5 1"
 
     image.program("/bin/busybox", programs.which("busybox"))
-    for program in (*PROGRAMS, *(["bpftrace"] if kernel.variant == "large" else [])):
+    looks_in = kernel.variant == "large"
+    for program in (*PROGRAMS, *(["bpftrace"] if looks_in else [])):
         path = programs.which(program)
         if path:
             image.program(f"/bin/{program}", path)
@@ -149,7 +150,8 @@ def build(kernel):
 
     image.file("/init", TOP / "vm/init")
     image.tree("/job", TOP / "vm/job")
-    image.tree("/job/tools", TOP / "tools/module")
+    if looks_in:
+        image.tree("/job/tools", MODDEDUP.parent)
     image.tree("/lib/modules", kernel.staging / "lib/modules")
     image.tree("/selftests", kernel.staging / "selftests")
     image.tree("/bench", kernel.staging / "bench")
