@@ -15,7 +15,7 @@ JSON = OUT / "bench.json"
 PROFILE = OUT / "bench-profile.md"
 TABLE = OUT / "bench.md"
 SMP = 8
-# How many call at once, how often each is counted, and how many pairs are compared.
+# How many call at once, and how often each is counted.
 COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 ROUNDS = 3
 # How often the boot with threads is tried; and what is measured there, with the side left open.
